@@ -1,0 +1,1 @@
+//! The disk: a trait to implement, a handle to hold.

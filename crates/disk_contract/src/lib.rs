@@ -1,0 +1,1 @@
+//! The contract of disks and layers as a test kit.

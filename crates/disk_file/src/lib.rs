@@ -1,0 +1,1 @@
+//! A disk in a file or on a block device.

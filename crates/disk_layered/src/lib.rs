@@ -1,0 +1,1 @@
+//! Disks composed of layers.

@@ -1,0 +1,1 @@
+//! The catalogue: builds disks from their descriptions.

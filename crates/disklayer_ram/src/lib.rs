@@ -1,0 +1,1 @@
+//! A layer, or a whole disk, in memory.

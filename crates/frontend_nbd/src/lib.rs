@@ -1,0 +1,1 @@
+//! Disks over the Network Block Device protocol.

@@ -1,0 +1,1 @@
+//! Memory shared with a guest, a kernel or other threads.

@@ -1,0 +1,1 @@
+//! Look into a running object as a tree, and change chosen values of it.

@@ -1,0 +1,1 @@
+//! Positioned file I/O straight from and to the memory of a request.

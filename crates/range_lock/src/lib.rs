@@ -1,0 +1,1 @@
+//! An asynchronous reader-writer lock over ranges of numbers.

@@ -1,0 +1,1 @@
+//! Typed, opaque descriptions of things, and the resolver that builds them.
