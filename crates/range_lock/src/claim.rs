@@ -16,8 +16,8 @@ pub(crate) const SHARD_COUNT: usize = 32;
 ///
 /// Each shard has its own reference count, so that guards in different stripes do not share even that.
 pub(crate) struct Table {
-    stripe_shift: u32,
-    shards: [Arc<Shard>; SHARD_COUNT],
+    pub(crate) stripe_shift: u32,
+    pub(crate) shards: [Arc<Shard>; SHARD_COUNT],
 }
 
 /// What became of a request that asked to enter.
@@ -193,13 +193,13 @@ impl fmt::Debug for Claim {
 
 /// A set of shards, one bit each.
 #[derive(Clone, Copy)]
-struct ShardSet(u32);
+pub(crate) struct ShardSet(u32);
 
 const _: () = assert!(SHARD_COUNT == u32::BITS as usize);
 
 impl ShardSet {
     /// The shards of a range that is not empty: stripe `n` belongs to shard `n % SHARD_COUNT`.
-    fn of(range: &Range<u64>, stripe_shift: u32) -> Self {
+    pub(crate) fn of(range: &Range<u64>, stripe_shift: u32) -> Self {
         let first = range.start >> stripe_shift;
         let last = (range.end - 1) >> stripe_shift;
         let count = (last - first).saturating_add(1).min(SHARD_COUNT as u64) as u32;
@@ -215,88 +215,7 @@ impl ShardSet {
         self.0.trailing_zeros() as usize
     }
 
-    fn ascending(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn ascending(self) -> impl Iterator<Item = usize> {
         (0..SHARD_COUNT).filter(move |index| self.0 >> index & 1 == 1)
-    }
-}
-
-#[cfg(test)]
-impl Table {
-    /// Checks I1 to I6 over all shards at one instant; also while others enter and leave.
-    pub(crate) fn check_invariants(&self) {
-        use std::collections::HashMap;
-        let queues: Vec<_> = self.shards.iter().map(|shard| shard.queue.lock()).collect();
-        let mut blocked_by_waiter: HashMap<*const Waiter, (Arc<Waiter>, usize)> = HashMap::new();
-        let mut held_up: HashMap<u64, bool> = HashMap::new();
-        for (index, queue) in queues.iter().enumerate() {
-            queue.check_invariants();
-            for entry in queue.entries() {
-                let touched = ShardSet::of(&(entry.start..entry.end), self.stripe_shift);
-                assert!(
-                    touched.ascending().any(|shard| shard == index),
-                    "I6: {entry:?} in shard {index}"
-                );
-                *held_up.entry(entry.ticket).or_default() |= entry.is_held_up();
-                if let Some(waiter) = entry.waiter() {
-                    blocked_by_waiter
-                        .entry(Arc::as_ptr(waiter))
-                        .or_insert_with(|| (Arc::clone(waiter), 0))
-                        .1 += 1;
-                }
-            }
-        }
-        for (waiter, shards) in blocked_by_waiter.values() {
-            assert_eq!(waiter.shards_blocked(), *shards, "I4: {waiter:?}");
-        }
-        for (index, queue) in queues.iter().enumerate() {
-            for (position, entry) in queue
-                .entries()
-                .iter()
-                .enumerate()
-                .filter(|(_, entry)| !held_up[&entry.ticket])
-            {
-                let range = entry.start..entry.end;
-                let others = queue.entries()[..position]
-                    .iter()
-                    .filter(|other| !held_up[&other.ticket]);
-                let clash = others
-                    .into_iter()
-                    .find(|other| other.conflicts(&range, entry.mode));
-                assert!(
-                    clash.is_none(),
-                    "I5: {entry:?} and {clash:?} in shard {index}"
-                );
-            }
-        }
-        check_order(&queues);
-    }
-
-    /// How many entries all shards hold, and how many they have room for.
-    pub(crate) fn entry_count_and_capacity(&self) -> (usize, usize) {
-        let queues = self.shards.iter().map(|shard| shard.queue.lock());
-        queues.fold((0, 0), |(count, room), queue| {
-            (count + queue.entries().len(), room + queue.capacity())
-        })
-    }
-}
-
-/// Checks I1: the orders of all shards agree.
-#[cfg(test)]
-fn check_order(queues: &[MutexGuard<'_, Queue>]) {
-    let orders: Vec<Vec<u64>> = queues
-        .iter()
-        .map(|queue| queue.entries().iter().map(|e| e.ticket).collect())
-        .collect();
-    for one in &orders {
-        for other in &orders {
-            let shared: Vec<_> = one.iter().filter(|ticket| other.contains(ticket)).collect();
-            assert!(
-                shared
-                    .iter()
-                    .copied()
-                    .eq(other.iter().filter(|ticket| one.contains(ticket))),
-                "I1: {one:?} {other:?}"
-            );
-        }
     }
 }

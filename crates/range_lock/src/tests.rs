@@ -1,8 +1,11 @@
-//! Facts about the lock, one by one; `model` compares random sequences with a naive lock, `threads` runs real ones.
+//! Facts about the lock, one by one; `model` compares random sequences with a naive lock, `threads` runs real
+//! threads, and `invariants` checks the queues.
 
+mod invariants;
 mod model;
 mod threads;
 
+use self::invariants::{check_invariants, entry_count_and_capacity};
 use crate::{Acquire, RangeGuard, RangeLock, claim::SHARD_COUNT};
 use std::future::Future;
 use std::pin::Pin;
@@ -76,7 +79,7 @@ fn an_empty_range_locks_nothing_and_waits_for_nothing() {
         .expect("an empty range conflicts with nothing");
     #[expect(clippy::reversed_empty_ranges)]
     let _reversed = poll_once(&mut lock.write(9..3)).expect("a reversed range is empty");
-    lock.table.check_invariants();
+    check_invariants(&lock);
 }
 
 #[test]
@@ -217,9 +220,9 @@ fn a_crowd_that_has_left_leaves_no_memory_behind() {
     let crowd: Vec<_> = (0..10_000)
         .map(|n| lock.try_read(0..n + 1).expect("readers share"))
         .collect();
-    assert_eq!(lock.table.entry_count_and_capacity().0, 10_000);
+    assert_eq!(entry_count_and_capacity(&lock).0, 10_000);
     drop(crowd);
-    let (count, capacity) = lock.table.entry_count_and_capacity();
+    let (count, capacity) = entry_count_and_capacity(&lock);
     assert_eq!(count, 0);
     assert!(
         capacity <= 64 * SHARD_COUNT,

@@ -1,5 +1,6 @@
 //! Random sequences of requests, polls, cancellations and releases, against a lock that is one list.
 
+use super::invariants::{check_invariants, entry_count_and_capacity};
 use super::{CountingWaker, poll};
 use crate::{Acquire, RangeGuard, RangeLock};
 use proptest::prelude::*;
@@ -139,10 +140,10 @@ proptest! {
                 }
                 Step::Drop(_) | Step::Poll(_) => {}
             }
-            lock.table.check_invariants();
+            check_invariants(&lock);
             settle(&mut live);
         }
         drop(live);
-        prop_assert_eq!(lock.table.entry_count_and_capacity().0, 0);
+        prop_assert_eq!(entry_count_and_capacity(&lock).0, 0);
     }
 }
