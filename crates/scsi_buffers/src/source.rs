@@ -1,0 +1,95 @@
+//! Where the bytes of a request are: the list of entries, each a host segment or a guest range.
+
+use crate::GuestRange;
+use crate::bounce::BounceMemory;
+use guestmem::AccessError;
+use guestmem::GuestMemory;
+use guestmem::Segment;
+use std::sync::Arc;
+
+/// What the request may do with its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// The memory may only be read (a disk write).
+    ReadOnly,
+    /// The memory may be read and written (a disk read).
+    ReadWrite,
+}
+
+/// The entries of a request, and what keeps their memory alive.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// Host memory that somebody lends for `'a`.
+    Borrowed(HostList<'a>),
+    /// Host memory that lives for ever.
+    Static(&'static HostList<'static>),
+    /// One entry: a bounce buffer.
+    Bounce(&'a Arc<BounceMemory>),
+    /// Ranges of guest memory, resolved when they are used.
+    Guest(&'a GuestMemory, GuestList<'a>),
+}
+
+/// Host segments in order. `ends[i]` is the number of bytes in the entries up to and including `i`; a list of at most one
+/// entry leaves it empty.
+#[derive(Clone, Copy)]
+pub(crate) struct HostList<'a> {
+    pub(crate) segments: &'a [Segment<'a>],
+    pub(crate) ends: &'a [usize],
+}
+
+/// Guest ranges in order, with `ends` as in [`HostList`].
+#[derive(Clone, Copy)]
+pub(crate) struct GuestList<'a> {
+    pub(crate) ranges: &'a [GuestRange],
+    pub(crate) ends: &'a [usize],
+}
+
+impl<'a> Source<'a> {
+    /// The running totals of the entries' lengths; empty when there is at most one entry.
+    pub(crate) fn ends(&self) -> &'a [usize] {
+        match self {
+            Source::Borrowed(list) => list.ends,
+            Source::Static(list) => list.ends,
+            Source::Bounce(_) => &[],
+            Source::Guest(_, list) => list.ends,
+        }
+    }
+
+    /// Whether resolving an entry can fail.
+    pub(crate) fn is_fallible(&self) -> bool {
+        matches!(self, Source::Guest(..))
+    }
+
+    /// The first piece of `len` bytes (not 0) that begin at `offset` inside entry `index`.
+    pub(crate) fn piece(
+        &self,
+        index: usize,
+        offset: usize,
+        len: usize,
+        direction: Direction,
+    ) -> Result<Segment<'a>, AccessError> {
+        match self {
+            Source::Borrowed(list) => Ok(list.segments[index].subsegment(offset, len)),
+            Source::Static(list) => Ok(list.segments[index].subsegment(offset, len)),
+            Source::Bounce(memory) => Ok(memory.segment().subsegment(offset, len)),
+            Source::Guest(memory, list) => {
+                let range = list.ranges[index];
+                let address =
+                    range
+                        .address
+                        .checked_add(offset as u64)
+                        .ok_or(AccessError::OutOfRange {
+                            address: range.address,
+                            len: range.len as u64,
+                        })?;
+                let mut segments = match direction {
+                    Direction::ReadOnly => memory.segments(address, len),
+                    Direction::ReadWrite => memory.writable_segments(address, len),
+                };
+                segments
+                    .next()
+                    .expect("a range of at least one byte has a piece")
+            }
+        }
+    }
+}
