@@ -52,9 +52,9 @@ impl<'a> RequestBuffers<'a> {
     }
 
     /// `len` bytes that read zero and may not be written, without any allocation; `None` above
-    /// [`zeros_len_max`](Self::zeros_len_max). They can be pinned.
+    /// [`zeros_max_len`](Self::zeros_max_len). They can be pinned.
     pub fn zeros(len: usize) -> Option<RequestBuffers<'static>> {
-        (len <= Self::zeros_len_max()).then(|| RequestBuffers {
+        (len <= Self::zeros_max_len()).then_some(RequestBuffers {
             source: Source::Static(&zeros::LIST),
             start: 0,
             len,
@@ -63,7 +63,7 @@ impl<'a> RequestBuffers<'a> {
     }
 
     /// The most bytes [`zeros`](Self::zeros) gives: at least 1 MiB.
-    pub const fn zeros_len_max() -> usize {
+    pub const fn zeros_max_len() -> usize {
         zeros::LEN_MAX
     }
 
