@@ -1,1 +1,81 @@
-fn main() {}
+//! `cargo xtask`: the project's own tools, run from anywhere in the checkout.
+//!
+//! - `ci` runs everything that a change must pass; `.ci/run` calls it.
+//! - `test` runs every ring of tests, the one against real programs included.
+//! - `tidy` checks what the compiler does not: which crate may use which, door signs, links,
+//!   generated pages, unsafe code, manifests.
+//! - `docs` writes the generated pages anew.
+//! - `bench` measures us against a peer, side by side in one run.
+//!
+//! Each command is one module. None of them depends on a crate of ours: what they need from the
+//! daemon they get by running it, as a user would. A failure is one `error:` line and exit code 1.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to whoever started it"
+)]
+
+mod bench;
+mod ci;
+mod docs;
+mod peers;
+mod run;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// What went wrong, in words for the person at the terminal.
+type Fallible<T = ()> = Result<T, String>;
+
+#[derive(Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    about = "Platter's own tools"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything that a change must pass, and say how long each step took
+    Ci(ci::Args),
+    /// Run every ring of tests, the one against real programs included
+    Test(test::Args),
+    /// Check crate rows, door signs, unsafe code, manifests, links and generated pages
+    Tidy,
+    /// Write the generated pages of the documentation anew
+    Docs,
+    /// Measure Platter against a peer, side by side in one run
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match Workspace::load().and_then(|workspace| dispatch(cli.command, &workspace)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command, workspace: &Workspace) -> Fallible {
+    match command {
+        Command::Ci(args) => ci::run(workspace, &args),
+        Command::Test(args) => test::run(workspace, &args).map(|summary| println!("{summary}")),
+        Command::Tidy => tidy::run(workspace),
+        Command::Docs => docs::run(workspace),
+        Command::Bench(command) => bench::run(workspace, &command),
+    }
+}

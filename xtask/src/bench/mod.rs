@@ -1,0 +1,22 @@
+//! `cargo xtask bench`: ratios against a peer, both measured in the same run. Absolute numbers do not carry
+//! from one machine to another; a ratio mostly does.
+
+mod fio;
+mod nbd;
+mod server;
+mod stats;
+
+use crate::Fallible;
+use crate::workspace::Workspace;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// `platter serve` against `nbdkit memory`, driven by the same client
+    Nbd(nbd::Args),
+}
+
+pub(crate) fn run(workspace: &Workspace, command: &Command) -> Fallible {
+    match command {
+        Command::Nbd(args) => nbd::run(workspace, args),
+    }
+}

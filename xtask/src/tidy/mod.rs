@@ -1,0 +1,75 @@
+//! `cargo xtask tidy`: the house rules that the compiler does not hold us to. Each rule is one module:
+//! a function from plain values to findings, with tests that plant what it must find.
+
+mod door_sign;
+mod links;
+mod manifests;
+mod rows;
+mod unsafe_code;
+
+use crate::workspace::{Root, RootKind, Workspace, files_below, read};
+use crate::{Fallible, docs};
+
+/// Runs every rule, prints all that they find, and fails if they found anything.
+pub(crate) fn run(workspace: &Workspace) -> Fallible {
+    let mut findings = rows::check(&workspace.crates);
+    findings.extend(door_signs(workspace)?);
+    findings.extend(unsafe_attributes(workspace)?);
+    findings.extend(manifests(workspace)?);
+    findings.extend(links::check(&workspace.root)?);
+    // A daemon that cannot be built or asked must not hide what the other rules found.
+    findings.extend(docs::stale(workspace).unwrap_or_else(|why| vec![why]));
+    for finding in &findings {
+        println!("tidy: {finding}");
+    }
+    if findings.is_empty() {
+        println!("tidy: {} crates, nothing found", workspace.crates.len());
+        return Ok(());
+    }
+    Err(format!("tidy found {}", counted(findings.len())))
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 {
+        "1 thing".to_owned()
+    } else {
+        format!("{count} things")
+    }
+}
+
+fn door_signs(workspace: &Workspace) -> Fallible<Vec<String>> {
+    let mut findings = Vec::new();
+    for Root { file, kind } in workspace.crates.iter().flat_map(|one| &one.roots) {
+        let needs_example = *kind == RootKind::Library;
+        if let Err(problem) = door_sign::check(&read(file)?, needs_example) {
+            findings.push(format!("{}: {problem}", workspace.relative(file)));
+        }
+    }
+    Ok(findings)
+}
+
+fn unsafe_attributes(workspace: &Workspace) -> Fallible<Vec<String>> {
+    let mut findings = Vec::new();
+    for one in &workspace.crates {
+        for file in files_below(one.folder(), ".rs")? {
+            let place = workspace.relative(&file);
+            let found = unsafe_code::check(&one.name, &read(&file)?);
+            findings.extend(found.map(|problem| format!("{place}:{problem}")));
+        }
+    }
+    Ok(findings)
+}
+
+fn manifests(workspace: &Workspace) -> Fallible<Vec<String>> {
+    let mut findings = Vec::new();
+    for one in &workspace.crates {
+        let place = workspace.relative(&one.manifest);
+        let found = manifests::check(&read(&one.manifest)?);
+        findings.extend(
+            found?
+                .into_iter()
+                .map(|problem| format!("{place}: {problem}")),
+        );
+    }
+    Ok(findings)
+}
