@@ -1,0 +1,128 @@
+//! A disk used as a layer.
+
+use crate::{LayerIo, LayerStatus, NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite};
+use disk_backend::{Disk, DiskError, Persistence, UnmapBehavior};
+use inspect::Inspect;
+use scsi_buffers::RequestBuffers;
+
+/// A layer that has every sector of a disk.
+#[derive(Debug, Inspect)]
+#[inspect(transparent)]
+pub(crate) struct DiskAsLayer(pub(crate) Disk);
+
+#[deny(clippy::missing_trait_methods)]
+impl LayerIo for DiskAsLayer {
+    fn layer_type(&self) -> &str {
+        "disk"
+    }
+
+    fn sector_count(&self) -> u64 {
+        self.0.sector_count()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.0.sector_size()
+    }
+
+    fn disk_id(&self) -> Option<[u8; 16]> {
+        self.0.disk_id()
+    }
+
+    fn physical_sector_size(&self) -> u32 {
+        self.0.physical_sector_size()
+    }
+
+    fn is_fua_respected(&self) -> bool {
+        // `Disk` honours FUA whatever its backend does.
+        true
+    }
+
+    fn is_logically_read_only(&self) -> bool {
+        self.0.is_read_only()
+    }
+
+    fn persistence(&self) -> Persistence {
+        self.0.persistence()
+    }
+
+    fn atomic_write_sectors(&self) -> u32 {
+        self.0.atomic_write_sectors()
+    }
+
+    async fn read(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        mut marker: SectorMarker<'_>,
+    ) -> Result<(), DiskError> {
+        self.0.read_vectored(buffers, sector).await?;
+        marker.set_all();
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        self.0.write_vectored(buffers, sector, fua).await
+    }
+
+    async fn write_zeroes(
+        &self,
+        sector: u64,
+        count: u64,
+        fua: bool,
+        may_unmap: bool,
+        no_fallback: bool,
+        _next_is_zero: bool,
+    ) -> Result<(), DiskError> {
+        self.0
+            .write_zeroes(sector, count, fua, may_unmap, no_fallback)
+            .await
+    }
+
+    async fn sync_cache(&self) -> Result<(), DiskError> {
+        self.0.sync_cache().await
+    }
+
+    /// A sector of a disk is never absent, so nothing below can show, whatever the disk makes of the unmap.
+    async fn unmap(
+        &self,
+        sector: u64,
+        count: u64,
+        block_level_only: bool,
+        _next_is_zero: bool,
+    ) -> Result<(), DiskError> {
+        self.0.unmap(sector, count, block_level_only).await
+    }
+
+    fn unmap_behavior(&self) -> UnmapBehavior {
+        self.0.unmap_behavior()
+    }
+
+    fn optimal_unmap_sectors(&self) -> u32 {
+        self.0.optimal_unmap_sectors()
+    }
+
+    async fn layer_status(&self, sector: u64, count: u64) -> Result<LayerStatus, DiskError> {
+        self.0
+            .block_status(sector, count)
+            .await
+            .map(LayerStatus::Present)
+    }
+
+    fn write_no_overwrite(&self) -> Option<impl WriteNoOverwrite> {
+        // Nothing is absent, so there is nothing to fill.
+        None::<NoOverwriteUnsupported>
+    }
+
+    async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        self.0.resize(sector_count).await
+    }
+
+    async fn wait_resize(&self, sector_count: u64) -> u64 {
+        self.0.wait_resize(sector_count).await
+    }
+}

@@ -1,0 +1,229 @@
+//! A layer in its place in a stack, and the list of them.
+
+use crate::attach::DiskLayerMetadata;
+use crate::erased::{DynLayer, ZeroOptions};
+use crate::flush::FlushTracker;
+use crate::{InvalidLayer, LayerConfiguration, LayerStatus, SectorBitmap, SectorMarker};
+use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
+use inspect::Inspect;
+use scsi_buffers::RequestBuffers;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The layers of a disk, top first, never empty. A list is never changed, only replaced.
+pub(crate) type LayerList = Vec<Arc<StackedLayer>>;
+
+/// A layer and what the stack remembers about it.
+pub(crate) struct StackedLayer {
+    id: LayerId,
+    backing: Box<dyn DynLayer>,
+    /// Whether the backing keeps anything, so that there is something to flush.
+    is_persistent: bool,
+    /// The smallest size since the layer was attached, in sectors. Below the top, the layer counts as absent beyond it, also
+    /// when it grows later (L5).
+    smallest_sector_count: AtomicU64,
+    flushes: FlushTracker,
+}
+
+impl Inspect for StackedLayer {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        req.respond()
+            .field("id", &self.id)
+            .field("layer_type", self.backing.layer_type())
+            .field_with("backing", |req| self.backing.inspect(req));
+    }
+}
+
+impl StackedLayer {
+    /// Attaches a layer above `lower`.
+    pub(crate) async fn attach(
+        configuration: LayerConfiguration,
+        lower: Option<DiskLayerMetadata>,
+    ) -> Result<Self, InvalidLayer> {
+        let backing = configuration.layer.attach(lower).await?;
+        check_sector_sizes(&*backing, lower)?;
+        if configuration.read_cache && !backing.has_write_no_overwrite() {
+            return Err(InvalidLayer::ReadCacheUnsupported);
+        }
+        Ok(Self {
+            id: LayerId::allocate(),
+            is_persistent: backing.persistence() == Persistence::Persistent,
+            smallest_sector_count: AtomicU64::new(backing.sector_count()),
+            backing,
+            flushes: FlushTracker::default(),
+        })
+    }
+
+    pub(crate) fn backing(&self) -> &dyn DynLayer {
+        &*self.backing
+    }
+
+    pub(crate) fn metadata(&self, lower: Option<DiskLayerMetadata>) -> DiskLayerMetadata {
+        DiskLayerMetadata {
+            disk_id: self.backing.disk_id().or(lower.and_then(|l| l.disk_id)),
+            sector_size: self.backing.sector_size(),
+            sector_count: self.backing.sector_count(),
+            physical_sector_size: self
+                .backing
+                .physical_sector_size()
+                .max(lower.map_or(0, |l| l.physical_sector_size)),
+        }
+    }
+
+    /// How many sectors show from below the top (L5).
+    pub(crate) fn visible_sector_count(&self) -> u64 {
+        let now = self.backing.sector_count();
+        self.smallest_sector_count
+            .fetch_min(now, Ordering::AcqRel)
+            .min(now)
+    }
+
+    /// Answers those sectors of a read that no layer above has answered, as far as this layer has them.
+    ///
+    /// `answered` is the bitmap of the whole read, whose first sector is `sector`. Only sectors below `end` are asked for.
+    pub(crate) async fn read(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        answered: &mut SectorBitmap,
+        end: u64,
+    ) -> Result<(), DiskError> {
+        let mut from = 0;
+        while let Some(run) = answered.next_clear_run(from) {
+            from = run.end;
+            let asked = sector + run.start as u64..(sector + run.end as u64).min(end);
+            if asked.is_empty() {
+                break;
+            }
+            let shift = self.backing.sector_size().trailing_zeros();
+            let part = buffers.subrange(
+                run.start << shift,
+                ((asked.end - asked.start) as usize) << shift,
+            );
+            let marker = SectorMarker::new(answered, sector, asked.clone());
+            self.backing.read(&part, asked.start, marker).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        let result = self.backing.write(buffers, sector, fua).await;
+        self.accept();
+        result
+    }
+
+    pub(crate) async fn write_zeroes(
+        &self,
+        range: Range<u64>,
+        options: ZeroOptions,
+        next_is_zero: bool,
+    ) -> Result<(), DiskError> {
+        let result = self
+            .backing
+            .write_zeroes(range.start, range.end - range.start, options, next_is_zero)
+            .await;
+        self.accept();
+        result
+    }
+
+    pub(crate) async fn unmap(
+        &self,
+        range: Range<u64>,
+        block_level_only: bool,
+        next_is_zero: bool,
+    ) -> Result<(), DiskError> {
+        let result = self
+            .backing
+            .unmap(
+                range.start,
+                range.end - range.start,
+                block_level_only,
+                next_is_zero,
+            )
+            .await;
+        self.accept();
+        result
+    }
+
+    pub(crate) async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        let result = self.backing.resize(sector_count).await;
+        self.accept();
+        result
+    }
+
+    /// Something changed, or may have, if the request failed.
+    fn accept(&self) {
+        if self.is_persistent {
+            self.flushes.accept();
+        }
+    }
+
+    /// Flushes the layer if it is persistent and took changes since its last good flush (C5).
+    pub(crate) async fn sync_cache(&self) -> Result<(), DiskError> {
+        if let Some(point) = self.flushes.begin() {
+            self.backing.sync_cache().await?;
+            self.flushes.finish(point);
+        }
+        Ok(())
+    }
+
+    /// What the layer knows of the sectors from `range.start` on: how many are absent, or the extents it answers for.
+    pub(crate) async fn status(
+        &self,
+        range: Range<u64>,
+        is_top: bool,
+    ) -> Result<ControlFlow<disk_backend::BlockStatus, u64>, DiskError> {
+        let count = range.end - range.start;
+        let visible = match is_top {
+            true => range.end,
+            false => self.visible_sector_count(),
+        };
+        if visible <= range.start {
+            return Ok(ControlFlow::Continue(count));
+        }
+        let asked = count.min(visible - range.start);
+        match self.backing.layer_status(range.start, asked).await? {
+            LayerStatus::Absent { sector_count } => {
+                Ok(ControlFlow::Continue(sector_count.clamp(1, asked)))
+            }
+            LayerStatus::Present(mut status) => {
+                status.name_layer(self.id);
+                Ok(ControlFlow::Break(status.truncated(asked)))
+            }
+        }
+    }
+}
+
+fn check_sector_sizes(
+    layer: &dyn DynLayer,
+    lower: Option<DiskLayerMetadata>,
+) -> Result<(), InvalidLayer> {
+    let found = layer.sector_size();
+    let physical = layer.physical_sector_size();
+    if !found.is_power_of_two() || found < 512 {
+        return Err(InvalidLayer::InvalidSectorSize(
+            InvalidDisk::InvalidSectorSize(found),
+        ));
+    }
+    if !physical.is_power_of_two() || physical < found {
+        return Err(InvalidLayer::InvalidSectorSize(
+            InvalidDisk::InvalidPhysicalSectorSize {
+                physical,
+                logical: found,
+            },
+        ));
+    }
+    match lower {
+        Some(lower) if lower.sector_size != found => Err(InvalidLayer::SectorSizeMismatch {
+            found,
+            lower: lower.sector_size,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,345 @@
+//! Sectors in memory, present or absent.
+//!
+//! Invariants:
+//! - I1: a request looks at the size while it holds the lock of the chunk that it touches; shrinking changes the size before
+//!   it takes any of those locks. So nothing is stored beyond the end after a shrink has passed.
+//! - I2: an absent sector at or beyond `smallest_sector_count` counts as an explicit zero: sectors that a resize added hide
+//!   what lies below (C10), at no cost.
+//! - I3: before the size grows, every chunk beyond the old end is empty.
+
+use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
+use crate::table::Table;
+use async_lock::Mutex;
+use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
+use disk_layered::{LayerStatus, SectorMarker};
+use event_listener::Event;
+use guestmem::MemoryWrite;
+use parking_lot::RwLock;
+use scsi_buffers::RequestBuffers;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Steps over chunks that cost next to nothing and are taken without letting others run: about 100 us.
+const CHEAP_STEPS: u64 = 2048;
+
+/// See the head of this module.
+#[derive(Debug)]
+pub(crate) struct Store {
+    sector_shift: u32,
+    sector_count: AtomicU64,
+    smallest_sector_count: AtomicU64,
+    slots: Table<RwLock<Slot>>,
+    resident_pages: AtomicU64,
+    resized: Event,
+    /// The end of the disk to which chunks have yet to be emptied after a shrink, in sectors, if one was cut short.
+    unfinished_shrink: Mutex<Option<Range<u64>>>,
+}
+
+/// The part of a request that lies in one chunk.
+struct Piece {
+    chunk: u64,
+    /// The sectors, counted from the beginning of the disk.
+    range: Range<u64>,
+    /// The same, counted from the beginning of the chunk.
+    sectors: Range<usize>,
+}
+
+impl Store {
+    /// The largest store, in bytes.
+    pub(crate) const BYTES_MAX: u64 = Table::<RwLock<Slot>>::CAPACITY * CHUNK_BYTES as u64;
+
+    pub(crate) fn new(sector_shift: u32, sector_count: u64) -> Self {
+        Self {
+            sector_shift,
+            sector_count: AtomicU64::new(sector_count),
+            smallest_sector_count: AtomicU64::new(sector_count),
+            slots: Table::default(),
+            resident_pages: AtomicU64::new(0),
+            resized: Event::new(),
+            unfinished_shrink: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn sector_shift(&self) -> u32 {
+        self.sector_shift
+    }
+
+    pub(crate) fn sector_count(&self) -> u64 {
+        self.sector_count.load(Ordering::Acquire)
+    }
+
+    /// The memory that holds data, in bytes.
+    pub(crate) fn committed_bytes(&self) -> u64 {
+        self.resident_pages.load(Ordering::Relaxed) * PAGE_BYTES as u64
+    }
+
+    pub(crate) async fn read(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        mut marker: SectorMarker<'_>,
+    ) -> Result<(), DiskError> {
+        let mut writer = buffers.writer();
+        let hidden_from = self.smallest_sector_count.load(Ordering::Acquire);
+        for piece in self.pieces(sector, buffers.len()) {
+            yield_between_chunks(&piece, sector).await;
+            let Some(slot) = self.slots.get(piece.chunk) else {
+                self.check_end(&piece)?;
+                self.read_absent(piece.range, hidden_from, &mut writer, &mut marker)?;
+                continue;
+            };
+            let slot = slot.read();
+            self.check_end(&piece)?;
+            let mut at = piece.sectors.start;
+            while at < piece.sectors.end {
+                let (state, end) = slot.run(at, piece.sectors.end);
+                let range = piece.absolute(at..end);
+                match state {
+                    SectorState::Data => slot.read(at..end, &mut writer)?,
+                    SectorState::Zero => writer.zero((end - at) << self.sector_shift)?,
+                    SectorState::Absent => {
+                        self.read_absent(range, hidden_from, &mut writer, &mut marker)?;
+                        at = end;
+                        continue;
+                    }
+                }
+                marker.set_range(range);
+                at = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves absent sectors to the layers below, but for those that a resize added (I2).
+    fn read_absent(
+        &self,
+        range: Range<u64>,
+        hidden_from: u64,
+        writer: &mut impl MemoryWrite,
+        marker: &mut SectorMarker<'_>,
+    ) -> Result<(), DiskError> {
+        let hidden = hidden_from.clamp(range.start, range.end);
+        writer.skip(self.len_of(range.start..hidden))?;
+        if hidden < range.end {
+            writer.zero(self.len_of(hidden..range.end))?;
+            marker.set_range(hidden..range.end);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        let mut reader = buffers.reader();
+        for piece in self.pieces(sector, buffers.len()) {
+            yield_between_chunks(&piece, sector).await;
+            let mut slot = self.slots.get_or_make(piece.chunk).write();
+            self.check_end(&piece)?;
+            let taken = slot.write(self.sector_shift, piece.sectors, &mut reader)?;
+            self.resident_pages
+                .fetch_add(taken as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes the content of a range away: its sectors become explicit zeros if `hide`, else absent.
+    pub(crate) async fn clear(&self, range: Range<u64>, hide: bool) -> Result<(), DiskError> {
+        let mut at = range.start;
+        let mut cheap_steps = 0;
+        while at < range.end {
+            let piece = self.piece_at(at..range.end);
+            at = piece.range.end;
+            let slot = match hide {
+                true => Some(self.slots.get_or_make(piece.chunk)),
+                false => self.slots.get(piece.chunk),
+            };
+            let Some(slot) = slot else {
+                self.check_end(&piece)?;
+                at = self.skip_unmade(piece.chunk).clamp(at, range.end);
+                continue;
+            };
+            let freed = {
+                let mut slot = slot.write();
+                self.check_end(&piece)?;
+                slot.clear(self.sector_shift, piece.sectors, hide)
+            };
+            self.resident_pages
+                .fetch_sub(freed as u64, Ordering::Relaxed);
+            cheap_steps += 1;
+            if (freed > 0 || cheap_steps == CHEAP_STEPS) && at < range.end {
+                cheap_steps = 0;
+                futures_lite::future::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of the sectors from `range.start` on: a bounded look.
+    pub(crate) fn status(&self, range: Range<u64>) -> LayerStatus {
+        let hidden_from = self.smallest_sector_count.load(Ordering::Acquire);
+        let mut status = BlockStatus::default();
+        let mut absent = 0;
+        let mut at = range.start;
+        for _ in 0..CHEAP_STEPS {
+            if at >= range.end {
+                break;
+            }
+            let (mut state, mut end) = self.run(at..range.end);
+            if state == SectorState::Absent {
+                match at < hidden_from {
+                    true => end = end.min(hidden_from),
+                    false => state = SectorState::Zero,
+                }
+            }
+            let block = match state {
+                SectorState::Absent if status.sector_count() > 0 => break,
+                SectorState::Absent => {
+                    absent += end - at;
+                    at = end;
+                    continue;
+                }
+                _ if absent > 0 => break,
+                SectorState::Zero => BlockState::Zero,
+                SectorState::Data => BlockState::Data,
+            };
+            let extent = BlockExtent {
+                sector_count: end - at,
+                state: block,
+                layer: None,
+            };
+            if !status.push(extent) {
+                break;
+            }
+            at = end;
+        }
+        match absent {
+            0 => LayerStatus::Present(status),
+            sector_count => LayerStatus::Absent { sector_count },
+        }
+    }
+
+    /// The state of the first sector of `range`, and where the run of such sectors ends as far as one chunk tells.
+    fn run(&self, range: Range<u64>) -> (SectorState, u64) {
+        let piece = self.piece_at(range.clone());
+        let Some(slot) = self.slots.get(piece.chunk) else {
+            let end = self.skip_unmade(piece.chunk);
+            return (SectorState::Absent, end.clamp(piece.range.end, range.end));
+        };
+        let (state, end) = slot.read().run(piece.sectors.start, piece.sectors.end);
+        (state, piece.absolute(piece.sectors.start..end).end)
+    }
+
+    /// Changes the size. Sectors that are added read zero, whatever lies below; those cut off give their memory back.
+    ///
+    /// If the future is dropped, the size may have changed; memory still to be given back then is at the next resize.
+    pub(crate) async fn resize(&self, sector_count: u64) {
+        let mut unfinished = self.unfinished_shrink.lock().await;
+        if let Some(rest) = unfinished.clone() {
+            self.empty(rest).await;
+            *unfinished = None;
+        }
+        let old = self.sector_count();
+        // I2: before the size changes, so that no request sees an added sector as merely absent.
+        self.smallest_sector_count
+            .fetch_min(sector_count.min(old), Ordering::AcqRel);
+        if sector_count < old {
+            *unfinished = Some(sector_count..old);
+        }
+        self.sector_count.store(sector_count, Ordering::Release);
+        self.resized.notify(usize::MAX);
+        if sector_count < old {
+            self.empty(sector_count..old).await;
+            *unfinished = None;
+        }
+    }
+
+    /// Makes the sectors of a range that was cut off absent (I3).
+    async fn empty(&self, range: Range<u64>) {
+        let mut at = range.start;
+        while at < range.end {
+            let piece = self.piece_at(at..range.end);
+            at = piece.range.end;
+            let Some(slot) = self.slots.get(piece.chunk) else {
+                at = self.skip_unmade(piece.chunk).clamp(at, range.end);
+                continue;
+            };
+            let freed = slot.write().clear(self.sector_shift, piece.sectors, false);
+            self.resident_pages
+                .fetch_sub(freed as u64, Ordering::Relaxed);
+            if freed > 0 && at < range.end {
+                futures_lite::future::yield_now().await;
+            }
+        }
+    }
+
+    pub(crate) async fn wait_resize(&self, sector_count: u64) -> u64 {
+        loop {
+            let listener = self.resized.listen();
+            let now = self.sector_count();
+            if now != sector_count {
+                return now;
+            }
+            listener.await;
+        }
+    }
+
+    /// The first sector of the first chunk at or after `chunk` that has a place.
+    fn skip_unmade(&self, chunk: u64) -> u64 {
+        self.slots.next_made(chunk).map_or(u64::MAX, |made| {
+            made << (CHUNK_BYTES.trailing_zeros() - self.sector_shift)
+        })
+    }
+
+    /// I1: whoever calls holds the lock of the piece's chunk, or finds that the chunk has none.
+    fn check_end(&self, piece: &Piece) -> Result<(), DiskError> {
+        match piece.range.end <= self.sector_count() {
+            true => Ok(()),
+            false => Err(DiskError::IllegalBlock),
+        }
+    }
+
+    fn len_of(&self, range: Range<u64>) -> usize {
+        // Only for ranges inside a request, whose length in bytes is a usize.
+        ((range.end - range.start) as usize) << self.sector_shift
+    }
+
+    fn pieces(&self, sector: u64, len: usize) -> impl Iterator<Item = Piece> + use<'_> {
+        let end = sector + (len as u64 >> self.sector_shift);
+        let mut at = sector;
+        std::iter::from_fn(move || {
+            let piece = (at < end).then(|| self.piece_at(at..end))?;
+            at = piece.range.end;
+            Some(piece)
+        })
+    }
+
+    /// The beginning of a range that lies in one chunk.
+    fn piece_at(&self, range: Range<u64>) -> Piece {
+        let chunk_shift = CHUNK_BYTES.trailing_zeros() - self.sector_shift;
+        let chunk = range.start >> chunk_shift;
+        let base = chunk << chunk_shift;
+        let end = range.end.min(base + (1 << chunk_shift));
+        Piece {
+            chunk,
+            sectors: (range.start - base) as usize..(end - base) as usize,
+            range: range.start..end,
+        }
+    }
+}
+
+impl Piece {
+    /// Sectors of the chunk, counted from the beginning of the disk.
+    fn absolute(&self, sectors: Range<usize>) -> Range<u64> {
+        let base = self.range.start - self.sectors.start as u64;
+        base + sectors.start as u64..base + sectors.end as u64
+    }
+}
+
+/// Lets others run between the chunks of a long request.
+async fn yield_between_chunks(piece: &Piece, sector: u64) {
+    if piece.range.start != sector {
+        futures_lite::future::yield_now().await;
+    }
+}
