@@ -26,6 +26,7 @@ mod disk;
 mod erased;
 mod error;
 mod io;
+pub mod resolve;
 mod status;
 mod types;
 pub mod zeroes;

@@ -32,6 +32,7 @@ mod flush;
 mod layer;
 mod layered;
 mod marker;
+pub mod resolve;
 mod stacked;
 
 pub use attach::{DiskLayer, DiskLayerMetadata, LayerAttach};

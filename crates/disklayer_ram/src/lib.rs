@@ -24,11 +24,13 @@ mod bits;
 mod chunk;
 mod error;
 mod layer;
+mod resolve;
 mod store;
 mod table;
 
 pub use error::RamDiskError;
 pub use layer::{LazyRamDiskLayer, RamDiskLayer};
+pub use resolve::RamLayerHandle;
 
 use disk_backend::Disk;
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};

@@ -1,0 +1,133 @@
+//! Layers, and disks made of them, as resources.
+
+use crate::{DiskLayer, LayerConfiguration, LayeredDisk};
+use disk_backend::Disk;
+use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
+use futures_util::future::try_join_all;
+use resource::{
+    Failure, ResolveContext, ResolveError, Resource, ResourceHandle, ResourceKind, async_trait,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The kind of descriptions that describe layers.
+#[derive(Debug)]
+pub enum DiskLayerHandleKind {}
+
+impl ResourceKind for DiskLayerHandleKind {
+    const NAME: &'static str = "layer";
+    type Reserved = LayerUse;
+    type Input = ResolveDiskLayerParameters;
+    type Output = ResolvedDiskLayer;
+}
+
+/// How a layer is used; keys that any layer's description may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LayerUse {
+    /// Keep what is read from below in this layer. Not available in this version.
+    pub read_cache: bool,
+    /// Writes to this layer also go to the one below. Not available in this version.
+    pub write_through: bool,
+}
+
+/// What the surroundings want of a layer, whatever its description says.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ResolveDiskLayerParameters {
+    /// Nobody will write to the layer, so what it is made of is opened read-only.
+    pub read_only: bool,
+}
+
+impl ResolveDiskLayerParameters {
+    /// For a layer that is written, unless `read_only`.
+    pub fn new(read_only: bool) -> Self {
+        Self { read_only }
+    }
+}
+
+impl From<ResolveDiskLayerParameters> for ResolveDiskParameters {
+    fn from(layer: ResolveDiskLayerParameters) -> Self {
+        Self::new(layer.read_only)
+    }
+}
+
+/// A layer that was built from its description.
+#[derive(Debug)]
+pub struct ResolvedDiskLayer(pub DiskLayer);
+
+impl From<ResolvedDisk> for ResolvedDiskLayer {
+    fn from(ResolvedDisk(disk): ResolvedDisk) -> Self {
+        Self(DiskLayer::from_disk(disk))
+    }
+}
+
+/// A disk made of layers: a sector is read from the topmost layer that has it, and written to the top.
+///
+/// Only the top layer is opened for writing, so any number of disks can share the layers below.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LayeredDiskHandle {
+    /// The layers, top first. A disk may stand here too: it has every sector, up to its end.
+    pub layers: Vec<Resource<DiskLayerHandleKind>>,
+}
+
+/// A disk as a layer; the same as the disk's own description in its place.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DiskLayerHandle {
+    /// The disk.
+    pub disk: Resource<DiskHandleKind>,
+}
+
+#[async_trait]
+impl ResourceHandle<DiskHandleKind> for LayeredDiskHandle {
+    const ID: &'static str = "layered";
+
+    async fn resolve(
+        self,
+        cx: &ResolveContext<'_>,
+        input: ResolveDiskParameters,
+    ) -> Result<ResolvedDisk, Failure> {
+        let uses = self
+            .layers
+            .iter()
+            .map(Resource::reserved)
+            .collect::<Result<Vec<LayerUse>, ResolveError>>()?;
+        let resolving = self.layers.into_iter().zip(&uses).enumerate();
+        let layers = try_join_all(resolving.map(async |(index, (layer, layer_use))| {
+            let is_written = index == 0 || uses[..index].iter().all(|above| above.write_through);
+            let is_filled = layer_use.read_cache;
+            let read_only = !is_filled && (input.read_only || !is_written);
+            let ResolvedDiskLayer(layer) = cx
+                .resolve(layer, ResolveDiskLayerParameters { read_only })
+                .await?;
+            Ok::<_, ResolveError>(LayerConfiguration {
+                layer,
+                write_through: layer_use.write_through,
+                read_cache: layer_use.read_cache,
+            })
+        }))
+        .await?;
+        let disk = LayeredDisk::new(input.read_only, layers)
+            .await
+            .map_err(|error| cx.failed_at("layers", error))?;
+        Ok(ResolvedDisk(Disk::new(disk)?))
+    }
+}
+
+#[async_trait]
+impl ResourceHandle<DiskLayerHandleKind> for DiskLayerHandle {
+    const ID: &'static str = "disk";
+
+    async fn resolve(
+        self,
+        cx: &ResolveContext<'_>,
+        input: ResolveDiskLayerParameters,
+    ) -> Result<ResolvedDiskLayer, Failure> {
+        Ok(cx.resolve(self.disk, input.into()).await?.into())
+    }
+}
+
+resource::register! {
+    LayeredDiskHandle: DiskHandleKind,
+    DiskLayerHandle: DiskLayerHandleKind,
+}
