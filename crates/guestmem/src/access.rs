@@ -203,3 +203,72 @@ impl<M: MemoryWrite + ?Sized> MemoryWrite for &mut M {
         (**self).len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOO_LONG: AccessError = AccessError::OutOfRange { address: 0, len: 5 };
+
+    #[test]
+    fn a_slice_reads_to_its_end_and_no_further() {
+        let mut reader: &[u8] = &[1, 2, 3, 4];
+        assert_eq!(MemoryRead::read(&mut reader, &mut [0; 5]), Err(TOO_LONG));
+        assert_eq!(reader.skip(5), Err(TOO_LONG));
+        assert_eq!(MemoryRead::len(&reader), 4);
+        assert_eq!(reader.read_plain::<u8>(), Ok(1));
+        assert_eq!(reader.skip(1), Ok(()));
+        assert_eq!(reader.read_plain::<[u8; 2]>(), Ok([3, 4]));
+        assert!(MemoryRead::is_empty(&reader));
+        assert_eq!(MemoryRead::read(&mut reader, &mut []), Ok(()));
+    }
+
+    #[test]
+    fn a_slice_is_written_to_its_end_and_no_further() {
+        let mut bytes = [9; 6];
+        let mut writer: &mut [u8] = &mut bytes[..4];
+        assert_eq!(MemoryWrite::write(&mut writer, &[0; 5]), Err(TOO_LONG));
+        assert_eq!(MemoryWrite::fill(&mut writer, 0, 5), Err(TOO_LONG));
+        assert_eq!(MemoryWrite::skip(&mut writer, 5), Err(TOO_LONG));
+        assert_eq!(MemoryWrite::len(&writer), 4);
+        writer.write_plain(&1_u8).unwrap();
+        MemoryWrite::skip(&mut writer, 1).unwrap();
+        writer.zero(2).unwrap();
+        assert!(MemoryWrite::is_empty(&writer));
+        assert_eq!(bytes, [1, 9, 0, 0, 9, 9]);
+    }
+
+    #[test]
+    fn readers_and_writers_work_as_trait_objects() {
+        fn put(mut to: impl MemoryWrite) {
+            to.write_plain(&[1_u8, 2, 3, 4]).unwrap();
+        }
+        fn take(mut from: impl MemoryRead) -> u8 {
+            from.read_plain().unwrap()
+        }
+        let mut bytes = [0; 4];
+        let mut writer: &mut [u8] = &mut bytes;
+        let writer: &mut dyn MemoryWrite = &mut writer;
+        put(writer);
+        let mut reader: &[u8] = &bytes;
+        let reader: &mut dyn MemoryRead = &mut reader;
+        assert_eq!(take(&mut *reader), 1);
+        assert_eq!(reader.len(), 3);
+    }
+
+    #[test]
+    fn errors_say_where_and_what_to_do() {
+        let error = AccessError::OutOfRange {
+            address: 0x1000,
+            len: 512,
+        };
+        assert_eq!(
+            error.to_string(),
+            "512 bytes at address 0x1000 are not all memory: give a range that lies inside it"
+        );
+        assert_eq!(
+            AccessError::ReadOnly.to_string(),
+            "the memory may only be read: give memory that may be written"
+        );
+    }
+}

@@ -1,10 +1,29 @@
 //! The only code that moves bytes in and out of shared memory.
+//!
+//! A guest, a kernel or another thread may change the memory while a copy runs. So that this is no data race, every
+//! access to the shared side is, to the language, a relaxed atomic access: bytes arrive old or new, each whole, in no promised
+//! order. What orders a copy with other work is the lock, queue or system call around it.
+//!
+//! Two sets of routines do the work: vector moves in assembly for x86-64, and a portable loop over machine words for the
+//! rest, and for sanitizers, which cannot see into assembly (feature `portable_copy`).
+//!
+//! One hole remains in the portable set: the language leaves it open what racing atomics of *different sizes* mean, and two
+//! of our own copies may meet at different alignments. The compiler and all processors define it byte by byte, as we need.
 
 use crate::Segment;
 
+#[cfg(test)]
+mod tests;
+#[cfg(any(test, miri, feature = "portable_copy", not(target_arch = "x86_64")))]
 mod words;
+#[cfg(target_arch = "x86_64")]
+#[cfg(any(test, not(any(miri, feature = "portable_copy"))))]
+mod x86_64;
 
+#[cfg(any(miri, feature = "portable_copy", not(target_arch = "x86_64")))]
 use words as machine;
+#[cfg(all(target_arch = "x86_64", not(any(miri, feature = "portable_copy"))))]
+use x86_64 as machine;
 
 /// Reads all of `from` into `to`. Bytes that change meanwhile are read old or new, one by one.
 ///

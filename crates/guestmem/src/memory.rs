@@ -304,20 +304,3 @@ impl fmt::Debug for Segments<'_> {
         )
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_read() {
-        let memory = GuestMemory::allocate(10_000);
-        memory.write_at(4090, &[7; 20]).unwrap();
-        memory.fill_at(4095, 9, 2).unwrap();
-        let mut bytes = [0; 22];
-        memory.read_at(4089, &mut bytes).unwrap();
-        assert_eq!(&bytes[..8], &[0, 7, 7, 7, 7, 7, 9, 9]);
-        assert_eq!(bytes[8..21], [7; 13]);
-        assert_eq!(bytes[21], 0);
-    }
-}

@@ -109,7 +109,14 @@ impl Pages {
     }
 }
 
-/// The system's page size, in bytes: never below our granule.
+/// The system's page size, in bytes: a multiple of our granule on everything we know.
+#[cfg(target_os = "linux")]
+fn system_page_bytes() -> usize {
+    rustix::param::page_size().max(PAGE_SIZE_BYTES)
+}
+
+/// Where nothing is given back, any granule will do.
+#[cfg(not(target_os = "linux"))]
 fn system_page_bytes() -> usize {
     PAGE_SIZE_BYTES
 }
@@ -144,5 +151,126 @@ impl DerefMut for Pages {
 impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pages({} bytes)", self.len_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_pages_are_aligned_and_zero() {
+        for len in [1, 4095, 4096, 4097, 100_000] {
+            let mut pages = Pages::new(len).unwrap();
+            assert_eq!(pages.len(), len);
+            assert_eq!(pages.base().as_ptr().addr() % PAGE_SIZE_BYTES, 0);
+            assert!(pages.iter().all(|&byte| byte == 0));
+            pages.fill(7);
+            assert!(pages.iter().all(|&byte| byte == 7));
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_fine() {
+        let mut pages = Pages::new(0).unwrap();
+        assert_eq!(pages.len(), 0);
+        assert_eq!(pages.base().as_ptr().addr() % PAGE_SIZE_BYTES, 0);
+        assert_eq!(pages.give_back(0..0), 0);
+    }
+
+    #[test]
+    fn more_than_the_address_space_is_an_error() {
+        assert!(Pages::new(usize::MAX).is_err());
+        assert!(Pages::new(isize::MAX as usize).is_err());
+    }
+
+    #[test]
+    fn bytes_given_back_read_zero_and_the_rest_stay() {
+        let len = 5 * PAGE_SIZE_BYTES + 100;
+        for range in [
+            0..len,
+            1..len - 1,
+            10..20,
+            4000..4200,
+            4096..8192,
+            4095..8193,
+            5000..5000,
+            4096..len,
+            len..len,
+            len - 1..len,
+        ] {
+            let mut pages = Pages::new(len).unwrap();
+            pages.fill(9);
+            let returned = pages.give_back(range.clone());
+            assert!(returned <= range.len());
+            for (i, &byte) in pages.iter().enumerate() {
+                assert_eq!(
+                    byte,
+                    if range.contains(&i) { 0 } else { 9 },
+                    "byte {i} after {range:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic = "is not inside"]
+    fn giving_back_what_is_not_there_panics() {
+        let mut pages = Pages::new(100).unwrap();
+        pages.give_back(50..101);
+    }
+
+    #[cfg(target_os = "linux")]
+    mod residency {
+        use super::*;
+        use std::io::Read;
+        use std::io::Seek;
+        use std::io::SeekFrom;
+
+        /// How many of the pages are resident, by the kernel's own account.
+        fn resident_page_count(pages: &Pages) -> usize {
+            let page = system_page_bytes();
+            let first = pages.base().as_ptr().addr() / page;
+            let mut entries = vec![0; pages.len().div_ceil(page) * 8];
+            let mut pagemap = std::fs::File::open("/proc/self/pagemap").unwrap();
+            pagemap.seek(SeekFrom::Start(first as u64 * 8)).unwrap();
+            pagemap.read_exact(&mut entries).unwrap();
+            // Bit 63 of each little-endian entry: present in memory.
+            entries
+                .iter()
+                .skip(7)
+                .step_by(8)
+                .filter(|&&byte| byte & 0x80 != 0)
+                .count()
+        }
+
+        #[test]
+        fn only_touched_pages_are_resident() {
+            let mut pages = Pages::new(64 << 20).unwrap();
+            assert_eq!(resident_page_count(&pages), 0);
+            for offset in (0..pages.len()).step_by(4 << 20) {
+                pages[offset] = 1;
+            }
+            assert_eq!(resident_page_count(&pages), 16);
+        }
+
+        #[test]
+        fn whole_pages_given_back_are_no_longer_resident() {
+            let page = system_page_bytes();
+            let mut pages = Pages::new(8 * page).unwrap();
+            pages.fill(1);
+            assert_eq!(resident_page_count(&pages), 8);
+            assert_eq!(pages.give_back(page / 2..4 * page + page / 2), 3 * page);
+            assert_eq!(resident_page_count(&pages), 5);
+        }
+
+        #[test]
+        fn the_last_page_is_given_back_though_it_is_not_full() {
+            let page = system_page_bytes();
+            let mut pages = Pages::new(page + 10).unwrap();
+            pages.fill(1);
+            assert_eq!(pages.give_back(page..page + 10), 10);
+            assert_eq!(resident_page_count(&pages), 1);
+        }
     }
 }

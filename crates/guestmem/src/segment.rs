@@ -109,3 +109,78 @@ impl fmt::Debug for Segment<'_> {
         write!(f, "Segment({:p}, {} bytes)", self.base, self.len_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    #[test]
+    fn the_layout_is_that_of_iovec() {
+        /// `struct iovec` as POSIX has it.
+        #[repr(C)]
+        struct Iovec {
+            iov_base: *mut std::ffi::c_void,
+            iov_len: usize,
+        }
+        assert_eq!(size_of::<Segment<'_>>(), size_of::<Iovec>());
+        assert_eq!(align_of::<Segment<'_>>(), align_of::<Iovec>());
+        assert_eq!(offset_of!(Segment<'_>, base), offset_of!(Iovec, iov_base));
+        assert_eq!(
+            offset_of!(Segment<'_>, len_bytes),
+            offset_of!(Iovec, iov_len)
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_kernel_takes_segments_as_they_are() {
+        use std::io::IoSlice;
+        use std::io::Read;
+        use std::io::Write;
+        let segments = [
+            Segment::from_slice(b"one "),
+            Segment::default(),
+            Segment::from_slice(b"two"),
+        ];
+        // SAFETY: on Unix an `IoSlice` has the layout of `struct iovec`, as a segment has, and these bytes do not change.
+        let slices = unsafe { &*(&raw const segments).cast::<[IoSlice<'_>; 3]>() };
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        assert_eq!(writer.write_vectored(slices).unwrap(), 7);
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one two");
+    }
+
+    #[test]
+    fn a_subsegment_of_a_subsegment_lies_where_it_should() {
+        let bytes: [u8; 10] = std::array::from_fn(|i| i as u8);
+        let inner = Segment::from_slice(&bytes)
+            .subsegment(2, 7)
+            .subsegment(3, 2);
+        let mut read = [0; 2];
+        crate::copy::read(inner, &mut read);
+        assert_eq!(read, [5, 6]);
+        assert!(inner.subsegment(2, 0).is_empty());
+    }
+
+    #[test]
+    fn a_subsegment_outside_panics() {
+        let segment = Segment::from_slice(&[0; 4]);
+        for (offset, len) in [(0, 5), (5, 0), (4, 1), (1, usize::MAX), (usize::MAX, 1)] {
+            let result = std::panic::catch_unwind(|| segment.subsegment(offset, len));
+            assert!(result.is_err(), "{len} bytes at {offset}");
+        }
+    }
+
+    #[test]
+    fn segments_cross_threads_and_lifetimes_shrink() {
+        fn assert_shared<T: Copy + Send + Sync>() {}
+        assert_shared::<Segment<'_>>();
+        fn shrink<'short>(long: Segment<'static>, _: &'short [u8]) -> Segment<'short> {
+            long
+        }
+        assert_eq!(shrink(Segment::from_slice(b"abc"), &[]).len(), 3);
+    }
+}

@@ -10,60 +10,62 @@ const WORD_BYTES: usize = size_of::<usize>();
 /// Bytes that travel through the stack at a time when both sides are shared.
 const HOP_BYTES: usize = 512;
 
-/// Splits `len` bytes at `shared` into single bytes up to a word border, whole words, and single bytes after them: the
-/// end of the first part and the end of the second.
-fn split(shared: *const u8, len: usize) -> (usize, usize) {
+/// Splits `len` bytes at `shared` into single bytes up to a word border, whole words, and single bytes after them, and calls
+/// `byte` and `word` with their offsets. Offsets given to `word` are at a word border of `shared`, and a word before `len`.
+#[inline(always)]
+fn walk(shared: *const u8, len: usize, mut byte: impl FnMut(usize), word: impl FnMut(usize)) {
     let head = shared.align_offset(WORD_BYTES).min(len);
-    (head, head + (len - head) / WORD_BYTES * WORD_BYTES)
+    let words = head..len - (len - head) % WORD_BYTES;
+    let tail = words.end..len;
+    (0..head).for_each(&mut byte);
+    words.step_by(WORD_BYTES).for_each(word);
+    tail.for_each(byte);
 }
 
 /// # Safety
 /// `from` may be read for `len` bytes, by atomic accesses; `to` is ours to write for as many and does not overlap.
 pub(super) unsafe fn read(to: *mut u8, from: *const u8, len: usize) {
-    let (words_start, words_end) = split(from, len);
-    for i in (0..words_start).chain(words_end..len) {
+    walk(
+        from,
+        len,
         // SAFETY: `i` is below `len`, for which the caller vouches.
-        unsafe { *to.add(i) = (*from.add(i).cast::<AtomicU8>()).load(Relaxed) };
-    }
-    for i in (words_start..words_end).step_by(WORD_BYTES) {
-        // SAFETY: `i + WORD_BYTES` is at most `len`, for which the caller vouches, and `split` aligned `from + i` to a word.
-        unsafe {
+        |i| unsafe { *to.add(i) = (*from.add(i).cast::<AtomicU8>()).load(Relaxed) },
+        // SAFETY: `walk` leaves a word before `len`, for which the caller vouches, and aligns `from + i`.
+        |i| unsafe {
             let word = (*from.add(i).cast::<AtomicUsize>()).load(Relaxed);
             ptr::write_unaligned(to.add(i).cast(), word);
-        }
-    }
+        },
+    );
 }
 
 /// # Safety
 /// `to` may be written for `len` bytes, by atomic accesses; `from` may be read for as many, does not change, and does not overlap.
 pub(super) unsafe fn write(to: *mut u8, from: *const u8, len: usize) {
-    let (words_start, words_end) = split(to, len);
-    for i in (0..words_start).chain(words_end..len) {
+    walk(
+        to,
+        len,
         // SAFETY: `i` is below `len`, for which the caller vouches.
-        unsafe { (*to.add(i).cast::<AtomicU8>()).store(*from.add(i), Relaxed) };
-    }
-    for i in (words_start..words_end).step_by(WORD_BYTES) {
-        // SAFETY: `i + WORD_BYTES` is at most `len`, for which the caller vouches, and `split` aligned `to + i` to a word.
-        unsafe {
+        |i| unsafe { (*to.add(i).cast::<AtomicU8>()).store(*from.add(i), Relaxed) },
+        // SAFETY: `walk` leaves a word before `len`, for which the caller vouches, and aligns `to + i`.
+        |i| unsafe {
             let word = ptr::read_unaligned(from.add(i).cast());
             (*to.add(i).cast::<AtomicUsize>()).store(word, Relaxed);
-        }
-    }
+        },
+    );
 }
 
 /// # Safety
 /// `to` may be written for `len` bytes, by atomic accesses.
 pub(super) unsafe fn fill(to: *mut u8, byte: u8, len: usize) {
-    let (words_start, words_end) = split(to, len);
-    for i in (0..words_start).chain(words_end..len) {
-        // SAFETY: `i` is below `len`, for which the caller vouches.
-        unsafe { (*to.add(i).cast::<AtomicU8>()).store(byte, Relaxed) };
-    }
     let word = usize::from_ne_bytes([byte; WORD_BYTES]);
-    for i in (words_start..words_end).step_by(WORD_BYTES) {
-        // SAFETY: `i + WORD_BYTES` is at most `len`, for which the caller vouches, and `split` aligned `to + i` to a word.
-        unsafe { (*to.add(i).cast::<AtomicUsize>()).store(word, Relaxed) };
-    }
+    walk(
+        to,
+        len,
+        // SAFETY: `i` is below `len`, for which the caller vouches.
+        |i| unsafe { (*to.add(i).cast::<AtomicU8>()).store(byte, Relaxed) },
+        // SAFETY: `walk` leaves a word before `len`, for which the caller vouches, and aligns `to + i`.
+        |i| unsafe { (*to.add(i).cast::<AtomicUsize>()).store(word, Relaxed) },
+    );
 }
 
 /// # Safety
