@@ -34,7 +34,7 @@ pub struct NoReserved {}
 
 /// One type of a kind: the data of its description, and how the thing is built from it.
 ///
-/// The fields' doc comments and defaults become the documentation and the JSON schema; the first paragraph of the type's
+/// A struct with named fields; one without any is written `struct Nothing {}`. The fields' doc comments and defaults become the documentation and the JSON schema; the first paragraph of the type's
 /// own doc comment is its summary. Keys that no field takes are refused without further ado. (`serde(flatten)` and
 /// untagged enums hide the keys and paths from us: messages get worse, and unknown keys pass. Avoid them.)
 #[async_trait]

@@ -134,7 +134,12 @@ impl ResourceResolver {
     /// The JSON schema (draft 2020-12) of everything registered: `$defs` has each kind under its name and each type as
     /// `kind.type`.
     pub fn schema(&self) -> Schema {
-        schema::schema(&self.kinds)
+        schema::schema(&self.kinds, None)
+    }
+
+    /// As [`schema`](Self::schema), for documents of the type `T`, which has descriptions in it.
+    pub fn schema_of<T: schemars::JsonSchema>(&self) -> Schema {
+        schema::schema(&self.kinds, Some(T::json_schema))
     }
 
     /// Everything registered, with the documentation of types and keys: what a table in a manual is made of.

@@ -51,9 +51,13 @@ fn field_names<T: JsonSchema>() -> Vec<String> {
     properties.map_or_else(Vec::new, |properties| properties.keys().cloned().collect())
 }
 
-/// The whole schema.
-pub(crate) fn schema(kinds: &BTreeMap<&'static str, Kind>) -> Schema {
+/// The whole schema: the definitions, around what `root` makes.
+pub(crate) fn schema(
+    kinds: &BTreeMap<&'static str, Kind>,
+    root: Option<fn(&mut SchemaGenerator) -> Schema>,
+) -> Schema {
     let mut generator = generator();
+    let root = root.map(|root| root(&mut generator));
     let mut definitions = Map::new();
     for (&kind_name, kind) in kinds {
         let mut alternatives = Vec::new();
@@ -71,6 +75,9 @@ pub(crate) fn schema(kinds: &BTreeMap<&'static str, Kind>) -> Schema {
         "$schema".to_owned(),
         "https://json-schema.org/draft/2020-12/schema".into(),
     );
+    if let Some(Value::Object(root)) = root.map(Schema::to_value) {
+        schema.ensure_object().extend(root);
+    }
     schema.insert("$defs".to_owned(), Value::Object(all));
     schema
 }

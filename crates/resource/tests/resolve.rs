@@ -524,6 +524,26 @@ fn the_schema_has_every_kind_and_type() {
     check_references(&schema, definitions);
 }
 
+#[test]
+fn the_schema_of_a_document_stands_around_the_definitions() {
+    /// A book.
+    #[derive(JsonSchema)]
+    struct Book {
+        #[allow(dead_code, reason = "only its type matters")]
+        pages: Vec<Page>,
+    }
+    #[derive(JsonSchema)]
+    struct Page {
+        #[allow(dead_code, reason = "only its type matters")]
+        paper: Resource<Paper>,
+    }
+    let schema = resolver().schema_of::<Book>().to_value();
+    assert_eq!(schema["description"], json!("A book."));
+    let page = &schema["$defs"]["Page"]["properties"];
+    assert_eq!(page["paper"], json!({ "$ref": "#/$defs/paper" }));
+    check_references(&schema, &schema["$defs"]);
+}
+
 /// Every reference leads somewhere.
 fn check_references(value: &serde_json::Value, definitions: &serde_json::Value) {
     match value {

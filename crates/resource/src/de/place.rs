@@ -1,0 +1,48 @@
+//! Where the deserializer is, without allocating until someone wants to know.
+
+use crate::path::{JsonPath, Segment};
+
+/// Where we are, as a list from here upwards that lives on the stack.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'p> {
+    Root(&'p JsonPath),
+    Key(&'p Place<'p>, &'p str, usize),
+    Index(&'p Place<'p>, usize, usize),
+}
+
+impl<'p> Place<'p> {
+    pub(super) fn key(&'p self, key: &'p str) -> Self {
+        Place::Key(self, key, self.depth() + 1)
+    }
+
+    pub(super) fn index(&'p self, index: usize) -> Self {
+        Place::Index(self, index, self.depth() + 1)
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Place::Root(_) => 0,
+            Place::Key(_, _, depth) | Place::Index(_, _, depth) => *depth,
+        }
+    }
+
+    pub(super) fn to_path(self) -> JsonPath {
+        let mut segments = Vec::with_capacity(self.depth());
+        let mut place = &self;
+        let root = loop {
+            place = match place {
+                Place::Root(root) => break *root,
+                Place::Key(parent, key, _) => {
+                    segments.push(Segment::Key((*key).to_owned()));
+                    parent
+                }
+                Place::Index(parent, index, _) => {
+                    segments.push(Segment::Index(*index));
+                    parent
+                }
+            };
+        };
+        let below = segments.into_iter().rev();
+        root.segments().iter().cloned().chain(below).collect()
+    }
+}
