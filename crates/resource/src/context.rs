@@ -1,12 +1,12 @@
 //! What the code of a handle gets to work with.
 
+use crate::check::ReservedKeys;
 use crate::de;
 use crate::error::{Problem, ResolveError};
 use crate::handle::{Failure, ResourceKind};
 use crate::path::JsonPath;
 use crate::registry::{Found, ResourceResolver};
 use crate::resource::Resource;
-use crate::schema;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,9 +65,9 @@ impl<'r> ResolveContext<'r> {
         // Whoever reads the reserved keys may forget to, but they are never ignored.
         resource.reserved()?;
         let (id, mut fields) = resource.into_parts();
-        let reserved = schema::reserved_names::<K>();
-        fields.retain(|name, _| !reserved.contains(name));
-        taken.extend_from_slice(reserved);
+        let reserved = ReservedKeys::of::<K>();
+        reserved.take(&mut fields);
+        taken.extend_from_slice(reserved.names);
 
         let inner = Self {
             path: path.clone(),
@@ -78,7 +78,7 @@ impl<'r> ResolveContext<'r> {
             Some(Found::Code(code)) => code.run(&inner, fields, taken, input).await,
             Some(Found::StandIn(stand_in)) => stand_in.run(&inner, &id, fields, taken, input).await,
             None => {
-                let problem = self.resolver.unknown_type::<K>(id);
+                let problem = self.resolver.unknown_type(K::NAME, id);
                 return Err(ResolveError::new(path.key("type"), problem));
             }
         };

@@ -13,13 +13,22 @@ use access::{Items, Marked, Members, Variant};
 pub(crate) use error::unexpected;
 use error::{Error, plain_found};
 use place::Place;
-use serde::de::value::BorrowedStrDeserializer;
+use serde::de::value::{BorrowedStrDeserializer, SeqAccessDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer, Unexpected, Visitor};
 use serde_json::{Map, Value};
+use std::cell::RefCell;
 
-/// The name of the newtype as which a resource asks to be deserialized. This deserializer answers with a sequence of two:
-/// the path, as JSON text, and the value; others answer with the value alone.
+/// The name of the struct as which a resource asks to be deserialized; its only "field" is the name of the kind. This
+/// deserializer answers with a newtype of a pair: the path, as JSON text, and the value. Others answer with a map, as for
+/// any struct.
 pub(crate) const RESOURCE_MARK: &str = "$resource::Resource";
+
+/// A description that was met inside another.
+pub(crate) struct Nested {
+    pub(crate) kind: &'static str,
+    pub(crate) path: JsonPath,
+    pub(crate) value: Value,
+}
 
 /// Deeper values than any text parses to; guards against values made by code.
 const DEPTH_MAX: usize = 256;
@@ -29,7 +38,7 @@ pub(crate) fn from_value<T: DeserializeOwned>(
     value: &Value,
     path: &JsonPath,
 ) -> Result<T, ResolveError> {
-    let place = Place::Root(path);
+    let place = Place::Root(path, None);
     T::deserialize(Node::new(value, &place)).map_err(|error| error.at(&place).into_error(path, &[]))
 }
 
@@ -39,10 +48,24 @@ pub(crate) fn from_map<T: DeserializeOwned>(
     path: &JsonPath,
     also_known: &[String],
 ) -> Result<T, ResolveError> {
-    let place = Place::Root(path);
+    let place = Place::Root(path, None);
     let value = Value::Object(fields);
     T::deserialize(Node::new(&value, &place))
         .map_err(|error| error.at(&place).into_error(path, also_known))
+}
+
+/// As [`from_map`], for the sake of the errors and of the descriptions inside.
+pub(crate) fn check_map<T: DeserializeOwned>(
+    fields: Map<String, Value>,
+    path: &JsonPath,
+    also_known: &[String],
+) -> Result<Vec<Nested>, ResolveError> {
+    let nested = RefCell::default();
+    let place = Place::Root(path, Some(&nested));
+    let value = Value::Object(fields);
+    T::deserialize(Node::new(&value, &place))
+        .map_err(|error| error.at(&place).into_error(path, also_known))?;
+    Ok(nested.into_inner())
 }
 
 /// A value and its place.
@@ -92,6 +115,21 @@ impl<'de, 'p> Node<'de, 'p> {
         }
     }
 
+    fn visit_resource<V: Visitor<'de>>(
+        self,
+        kind: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let path = self.place.to_path();
+        let text = serde_json::to_string(path.segments()).map_err(de::Error::custom)?;
+        if let Some(nested) = self.place.nested() {
+            let value = self.value.clone();
+            nested.borrow_mut().push(Nested { kind, path, value });
+        }
+        let pair = SeqAccessDeserializer::new(Marked::new(text, self));
+        visitor.visit_newtype_struct(pair)
+    }
+
     fn check_depth(&self) -> Result<(), Error> {
         if self.place.depth() < DEPTH_MAX {
             return Ok(());
@@ -122,11 +160,12 @@ impl<'de> Deserializer<'de> for Node<'de, '_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.value {
+            Value::Object(_) if name == RESOURCE_MARK => self.visit_resource(fields[0], visitor),
             Value::Object(object) => self.visit_object(object, Some(fields), visitor),
             // Serde would take an array for a struct, field by field. In a document that is a mistake.
             other => Err(de::Error::invalid_type(unexpected(other), &visitor)),
@@ -142,15 +181,10 @@ impl<'de> Deserializer<'de> for Node<'de, '_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if name != RESOURCE_MARK {
-            return visitor.visit_newtype_struct(self);
-        }
-        let path = self.place.to_path();
-        let path = serde_json::to_string(path.segments()).map_err(de::Error::custom)?;
-        visitor.visit_seq(Marked::new(path, self))
+        visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

@@ -40,6 +40,7 @@
 //! On failure of a handle's own code the error keeps the cause as its source.
 
 mod byte_size;
+mod check;
 mod context;
 mod de;
 mod document;

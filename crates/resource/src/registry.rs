@@ -1,6 +1,8 @@
 //! Which code builds what.
 
+use crate::check::{CheckFields, ReservedKeys};
 use crate::context::{ResolveContext, handle_from};
+use crate::de;
 use crate::document::{self, KindDoc};
 use crate::error::{OtherKind, Problem};
 use crate::handle::{Failure, ResourceHandle, ResourceKind};
@@ -32,6 +34,7 @@ pub(crate) struct Kind {
     pub(crate) stand_ins: BTreeMap<&'static str, Box<dyn Any + Send + Sync>>,
     /// What to write instead of a thing of another kind, by its name.
     hints: BTreeMap<&'static str, &'static str>,
+    pub(crate) reserved: ReservedKeys,
     pub(crate) reserved_schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
@@ -42,6 +45,7 @@ pub(crate) struct Entry {
     /// A `Box<dyn Code<K>>`.
     code: Box<dyn Any + Send + Sync>,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    pub(crate) check: CheckFields,
 }
 
 /// What [`ResourceResolver::find`] finds.
@@ -81,6 +85,7 @@ impl ResourceResolver {
             handle_name: std::any::type_name::<H>(),
             code: Box::new(Box::new(Typed::<H>(PhantomData)) as Box<dyn Code<K>>),
             schema: H::json_schema,
+            check: de::check_map::<H>,
         };
         schema::check_fields::<K, H>();
         let known = self.kind_mut::<K>().types.entry(H::ID).or_insert(entry);
@@ -165,10 +170,14 @@ impl ResourceResolver {
         ))
     }
 
-    pub(crate) fn unknown_type<K: ResourceKind>(&self, id: String) -> Problem {
+    pub(crate) fn kind(&self, name: &str) -> Option<&Kind> {
+        self.kinds.get(name)
+    }
+
+    pub(crate) fn unknown_type(&self, kind_name: &'static str, id: String) -> Problem {
         let mut known: Vec<&'static str> = Vec::new();
         let mut other_kind = None;
-        if let Some(kind) = self.kinds.get(K::NAME) {
+        if let Some(kind) = self.kinds.get(kind_name) {
             known.extend(kind.types.keys());
             for name in kind.stand_ins.keys() {
                 known.extend(self.kinds[name].types.keys());
@@ -185,7 +194,7 @@ impl ResourceResolver {
         known.sort_unstable();
         known.dedup();
         Problem::UnknownType {
-            kind: K::NAME,
+            kind: kind_name,
             suggestion: nearest(&id, known.iter().copied()),
             id,
             known,
@@ -199,6 +208,7 @@ impl ResourceResolver {
             types: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
             hints: BTreeMap::new(),
+            reserved: ReservedKeys::of::<K>(),
             reserved_schema: <K::Reserved as schemars::JsonSchema>::json_schema,
         });
         assert!(

@@ -1,12 +1,14 @@
 //! A description whose type is known only at run time.
 
+use crate::check::ReservedKeys;
 use crate::de::{self, RESOURCE_MARK};
 use crate::error::ResolveError;
 use crate::handle::{ResourceHandle, ResourceKind};
 use crate::path::{JsonPath, Segment};
 use crate::schema;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::{self as serde_de, Deserializer, SeqAccess, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self as serde_de, Deserializer, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -63,13 +65,7 @@ impl<K: ResourceKind> Resource<K> {
     ///
     /// A bad value, with its path.
     pub fn reserved(&self) -> Result<K::Reserved, ResolveError> {
-        let names = schema::reserved_names::<K>();
-        let reserved = self
-            .fields
-            .iter()
-            .filter(|(name, _)| names.contains(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        let reserved = ReservedKeys::of::<K>().take(&mut self.fields.clone());
         de::from_map(reserved, &self.origin_or(&JsonPath::root()), &[])
     }
 }
@@ -159,7 +155,8 @@ impl<K> Serialize for Resource<K> {
 
 impl<'de, K: ResourceKind> Deserialize<'de> for Resource<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(RESOURCE_MARK, ResourceVisitor(PhantomData))
+        let visitor = ResourceVisitor(PhantomData);
+        deserializer.deserialize_struct(RESOURCE_MARK, ResourceVisitor::<K>::KIND, visitor)
     }
 }
 
@@ -176,44 +173,46 @@ impl<'de, K: ResourceKind> Visitor<'de> for ResourceVisitor<K> {
         )
     }
 
-    /// From any other deserializer: the value.
+    /// From any other deserializer: the members.
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        self.build(Map::deserialize(MapAccessDeserializer::new(members))?, None)
+    }
+
+    /// From ours: the path and the members.
     fn visit_newtype_struct<D: Deserializer<'de>>(
         self,
         deserializer: D,
     ) -> Result<Self::Value, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        self.build(value, None)
-    }
-
-    /// From ours: the path and the value.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let (Some(path), Some(value)) = (seq.next_element::<String>()?, seq.next_element()?) else {
-            return Err(serde_de::Error::invalid_type(Unexpected::Seq, &self));
-        };
-        let segments: Vec<Segment> =
-            serde_json::from_str(&path).map_err(serde_de::Error::custom)?;
-        self.build(value, Some(Arc::new(segments.into_iter().collect())))
+        let (path, fields) = <(String, Map<String, Value>)>::deserialize(deserializer)?;
+        let path: Vec<Segment> = serde_json::from_str(&path).map_err(serde_de::Error::custom)?;
+        self.build(fields, Some(Arc::new(path.into_iter().collect())))
     }
 }
 
 impl<K: ResourceKind> ResourceVisitor<K> {
+    /// What [`RESOURCE_MARK`] wants to know.
+    const KIND: &'static [&'static str] = &[K::NAME];
+
     fn build<E: serde_de::Error>(
         self,
-        value: Value,
+        mut fields: Map<String, Value>,
         origin: Option<Arc<JsonPath>>,
     ) -> Result<Resource<K>, E> {
-        let Value::Object(mut fields) = value else {
-            return Err(E::invalid_type(de::unexpected(&value), &self));
-        };
-        // `shift_remove` keeps the order of the others, in which the description is written back.
-        match fields.shift_remove(TYPE_KEY) {
-            Some(Value::String(id)) => Ok(Resource::from_parts(id, fields, origin)),
-            Some(other) => Err(E::invalid_type(
-                de::unexpected(&other),
-                &"an object whose key \"type\" is a string",
-            )),
-            None => Err(E::missing_field(TYPE_KEY)),
-        }
+        let id = take_id(&mut fields)?;
+        Ok(Resource::from_parts(id, fields, origin))
+    }
+}
+
+/// Takes the id of the type out of a description.
+pub(crate) fn take_id<E: serde_de::Error>(fields: &mut Map<String, Value>) -> Result<String, E> {
+    // `shift_remove` keeps the order of the others, in which the description is written back.
+    match fields.shift_remove(TYPE_KEY) {
+        Some(Value::String(id)) => Ok(id),
+        Some(other) => Err(E::invalid_type(
+            de::unexpected(&other),
+            &"an object whose key \"type\" is a string",
+        )),
+        None => Err(E::missing_field(TYPE_KEY)),
     }
 }
 

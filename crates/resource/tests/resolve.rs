@@ -295,6 +295,37 @@ fn a_wrong_description_is_refused_with_its_path() {
 }
 
 #[test]
+fn a_check_finds_every_mistake_and_builds_nothing() {
+    let text = r#"{ "type": "group", "shapes": [
+        { "type": "stored", "path": "does not exist" },
+        { "type": "circel" },
+        { "type": "circle", "radius": 1, "filled": 7 },
+        { "type": "group", "shapes": [ { "type": "circle" }, { "type": "circle", "radius": 0 } ] },
+        { "type": "sheet", "filled": true, "drawn": { "type": "circle", "radius": 1, "x": 1 } },
+        { "type": "sheet", "drawn": { "type": "circle", "radius": 1 }, "pinned": { "type": "circle" } }
+    ] }"#;
+    let shape: Resource<Shape> = from_str(text).unwrap();
+    let errors = resolver().check(&shape);
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            r#"shapes[1].type: unknown type of shape "circel"; did you mean "circle"?"#,
+            "shapes[2].filled: this should be true or false, not 7",
+            "shapes[3].shapes[0].radius: this key is missing",
+            "shapes[4].drawn.x: unknown key; the keys here are: radius, weight, filled",
+            "shapes[5].pinned.type: \"circle\" is a type of shape, not of paper; write {\"type\": \"sheet\", \"drawn\": ...}",
+        ]
+    );
+    let good = r#"{ "type": "circle", "radius": 1, "filled": true }"#;
+    assert!(
+        resolver()
+            .check(&from_str::<Resource<Shape>>(good).unwrap())
+            .is_empty()
+    );
+}
+
+#[test]
 fn a_type_of_another_kind_is_refused_with_the_hint_for_it() {
     let paper: Resource<Paper> = from_str(r#"{ "type": "circle", "radius": 1 }"#).unwrap();
     let error = block_on(resolver().context("").resolve(paper, ())).unwrap_err();
@@ -372,16 +403,24 @@ fn an_error_is_located_in_the_text() {
 
 #[test]
 fn descriptions_are_bounded_in_depth() {
-    let nested = |levels: usize| {
+    let describe = |levels: usize| {
         let mut value = json!({ "type": "circle", "radius": 1 });
         for _ in 1..levels {
             let inner = std::mem::replace(&mut value, json!({ "type": "group" }));
             value["shapes"] = serde_json::Value::Array(vec![inner]);
         }
-        let shape = from_value::<Resource<Shape>>(&value);
-        shape.and_then(|shape| block_on(resolver().context("").resolve(shape, 1)))
+        from_value::<Resource<Shape>>(&value)
     };
+    let nested = |levels: usize| {
+        describe(levels).and_then(|shape| block_on(resolver().context("").resolve(shape, 1)))
+    };
+    let checked = |levels: usize| resolver().check(&describe(levels).unwrap());
     assert!(nested(LEVELS_MAX).is_ok());
+    assert!(checked(LEVELS_MAX).is_empty());
+    assert!(matches!(
+        checked(LEVELS_MAX + 1)[0].problem(),
+        Problem::TooDeep { .. }
+    ));
     let error = nested(LEVELS_MAX + 1).unwrap_err();
     assert!(matches!(error.problem(), Problem::TooDeep { .. }));
     assert!(

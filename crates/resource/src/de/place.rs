@@ -1,11 +1,14 @@
 //! Where the deserializer is, without allocating until someone wants to know.
 
+use super::Nested;
 use crate::path::{JsonPath, Segment};
+use std::cell::RefCell;
 
 /// Where we are, as a list from here upwards that lives on the stack.
 #[derive(Clone, Copy)]
 pub(super) enum Place<'p> {
-    Root(&'p JsonPath),
+    /// Where the whole value stands, and where to note the descriptions in it.
+    Root(&'p JsonPath, Option<&'p RefCell<Vec<Nested>>>),
     Key(&'p Place<'p>, &'p str, usize),
     Index(&'p Place<'p>, usize, usize),
 }
@@ -21,8 +24,18 @@ impl<'p> Place<'p> {
 
     pub(super) fn depth(&self) -> usize {
         match self {
-            Place::Root(_) => 0,
+            Place::Root(..) => 0,
             Place::Key(_, _, depth) | Place::Index(_, _, depth) => *depth,
+        }
+    }
+
+    pub(super) fn nested(&self) -> Option<&'p RefCell<Vec<Nested>>> {
+        let mut place = self;
+        loop {
+            match place {
+                Place::Root(_, nested) => return *nested,
+                Place::Key(parent, ..) | Place::Index(parent, ..) => place = parent,
+            }
         }
     }
 
@@ -31,7 +44,7 @@ impl<'p> Place<'p> {
         let mut place = &self;
         let root = loop {
             place = match place {
-                Place::Root(root) => break *root,
+                Place::Root(root, _) => break *root,
                 Place::Key(parent, key, _) => {
                     segments.push(Segment::Key((*key).to_owned()));
                     parent
