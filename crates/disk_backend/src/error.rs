@@ -80,6 +80,26 @@ impl From<std::io::Error> for DiskError {
     }
 }
 
+impl From<DiskError> for std::io::Error {
+    /// For code that blocks on files: the kind that a file would give, with the disk's error as the source where it says
+    /// more than the kind.
+    fn from(error: DiskError) -> Self {
+        use std::io::ErrorKind;
+        let kind = match &error {
+            DiskError::Io(source) | DiskError::MediumError(source, _) => source.kind(),
+            DiskError::IllegalBlock | DiskError::InvalidInput | DiskError::MemoryAccess(_) => {
+                ErrorKind::InvalidInput
+            }
+            DiskError::ReadOnly => ErrorKind::ReadOnlyFilesystem,
+            DiskError::NoSpace => ErrorKind::StorageFull,
+            DiskError::Unsupported | DiskError::UnsupportedEject => ErrorKind::Unsupported,
+            DiskError::ReservationConflict => ErrorKind::ResourceBusy,
+            DiskError::AbortDueToPreemptAndAbort => ErrorKind::ConnectionAborted,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// Why a backend cannot be made into a [`Disk`](crate::Disk).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -28,6 +28,7 @@ mod error;
 mod io;
 pub mod resolve;
 mod status;
+pub mod sync_wrapper;
 mod types;
 pub mod zeroes;
 
