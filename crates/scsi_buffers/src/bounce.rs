@@ -1,8 +1,12 @@
 //! Temporary page-aligned memory.
 
 mod buffer;
+#[cfg(test)]
+mod model;
 mod pool;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use buffer::BounceBuffer;
 pub(crate) use buffer::BounceMemory;

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 /// Owns the memory of a request, so that a kernel or another thread may use it after the request's future is gone.
 ///
-/// Guest memory is kept mapped; a bounce buffer is neither reused nor counted as free. The guest may still change its memory: a pin is no lock.
+/// Guest memory stays mapped; a bounce buffer is neither used again nor counted as free, also when the pin is forgotten. A
+/// pin is no lock: a guest may still change its memory.
 #[derive(Clone)]
 pub struct PinnedBuffers {
     memory: Pinned,
@@ -34,25 +35,26 @@ enum Pinned {
     },
 }
 
+static NO_BYTES: HostList<'static> = HostList {
+    segments: &[],
+    ends: &[],
+};
+
 impl PinnedBuffers {
+    /// Pins `len` bytes at `start` of a source, if that can be.
     pub(crate) fn new(
         source: &Source<'_>,
         start: usize,
         len: usize,
         direction: Direction,
     ) -> Option<Self> {
-        let memory = match source {
-            Source::Borrowed(_) if len == 0 => {
-                return RequestBuffers::zeros(0).and_then(|buffers| buffers.pin());
-            }
+        let (memory, start) = match source {
+            // Nobody can take back what is nothing.
+            _ if len == 0 => (Pinned::Static(&NO_BYTES), 0),
             Source::Borrowed(_) => return None,
-            Source::Static(list) => Pinned::Static(list),
-            Source::Bounce(memory) => Pinned::Bounce(Arc::clone(memory)),
-            Source::Guest(memory, list) => Pinned::Guest {
-                memory: GuestMemory::clone(memory),
-                ranges: list.ranges.into(),
-                ends: list.ends.into(),
-            },
+            Source::Static(list) => (Pinned::Static(list), start),
+            Source::Bounce(memory) => (Pinned::Bounce(Arc::clone(memory)), start),
+            Source::Guest(memory, list) => pin_guest(memory, list, start, len),
         };
         Some(PinnedBuffers {
             memory,
@@ -75,6 +77,27 @@ impl PinnedBuffers {
         };
         RequestBuffers::new(source, self.start, self.len, self.direction)
     }
+}
+
+/// Keeps those ranges that the `len` bytes (not 0) at `start` touch, and says where in them the bytes begin.
+fn pin_guest(
+    memory: &GuestMemory,
+    list: &GuestList<'_>,
+    start: usize,
+    len: usize,
+) -> (Pinned, usize) {
+    let first = list.ends.partition_point(|&end| end <= start);
+    let last = list.ends.partition_point(|&end| end < start + len);
+    let skipped = first.checked_sub(1).map_or(0, |before| list.ends[before]);
+    let pinned = Pinned::Guest {
+        memory: memory.clone(),
+        ranges: list.ranges[first..=last].into(),
+        ends: list.ends[first..=last]
+            .iter()
+            .map(|end| end - skipped)
+            .collect(),
+    };
+    (pinned, start - skipped)
 }
 
 impl fmt::Debug for PinnedBuffers {

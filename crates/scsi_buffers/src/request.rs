@@ -207,7 +207,6 @@ impl fmt::Debug for RequestBuffers<'_> {
         f.debug_struct("RequestBuffers")
             .field("len", &self.len)
             .field("is_writable", &self.is_writable())
-            .field("segments", &self.source.ends().len().max(1))
             .finish_non_exhaustive()
     }
 }

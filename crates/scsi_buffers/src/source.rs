@@ -29,15 +29,14 @@ pub(crate) enum Source<'a> {
     Guest(&'a GuestMemory, GuestList<'a>),
 }
 
-/// Host segments in order. `ends[i]` is the number of bytes in the entries up to and including `i`; a list of at most one
-/// entry leaves it empty.
+/// Host segments in order. `ends[i]` is the number of bytes in the entries up to and including `i`.
 #[derive(Clone, Copy)]
 pub(crate) struct HostList<'a> {
     pub(crate) segments: &'a [Segment<'a>],
     pub(crate) ends: &'a [usize],
 }
 
-/// Guest ranges in order, with `ends` as in [`HostList`].
+/// Guest ranges in order, with `ends` as in [`HostList`]: always as many.
 #[derive(Clone, Copy)]
 pub(crate) struct GuestList<'a> {
     pub(crate) ranges: &'a [GuestRange],
@@ -45,7 +44,7 @@ pub(crate) struct GuestList<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The running totals of the entries' lengths; empty when there is at most one entry.
+    /// The running totals of the entries' lengths; empty where there is one entry at most.
     pub(crate) fn ends(&self) -> &'a [usize] {
         match self {
             Source::Borrowed(list) => list.ends,

@@ -13,38 +13,43 @@ use std::sync::Arc;
 /// Page-aligned memory for the time of a request.
 ///
 /// What it holds at first is unspecified: zeros, or what an earlier request left there. Whoever takes bytes out has put
-/// them in.
+/// them in before.
 pub struct BounceBuffer {
     memory: Arc<BounceMemory>,
 }
 
 /// The memory, shared by the buffer and all pins of it.
 pub(crate) struct BounceMemory {
+    /// At most the length of the memory.
     len: usize,
-    /// At least `len` long. `None` only while being dropped.
-    pages: Option<Pages>,
-    /// Where the memory came from; takes the pages back.
-    lease: Option<Lease>,
+    memory: Memory,
+}
+
+/// Whose memory it is.
+enum Memory {
+    Own(Pages),
+    Leased(Lease),
 }
 
 impl BounceBuffer {
-    /// A buffer of `len` bytes that belongs to no pool.
+    /// A buffer of `len` bytes that belongs to no pool, bounded by nothing.
     ///
     /// # Errors
     /// [`BounceError::OutOfMemory`].
     pub fn unpooled(len: usize) -> Result<Self, BounceError> {
         let pages = Pages::new(len).map_err(|_| BounceError::OutOfMemory { len })?;
-        Ok(Self::new(len, pages, None))
+        Ok(Self::new(len, Memory::Own(pages)))
     }
 
-    pub(super) fn new(len: usize, pages: Pages, lease: Option<Lease>) -> Self {
-        debug_assert!(pages.len() >= len);
+    /// A buffer of `len` bytes in memory of a pool.
+    pub(super) fn leased(len: usize, mut lease: Lease) -> Result<Self, BounceError> {
+        lease.map().map_err(|_| BounceError::OutOfMemory { len })?;
+        Ok(Self::new(len, Memory::Leased(lease)))
+    }
+
+    fn new(len: usize, memory: Memory) -> Self {
         BounceBuffer {
-            memory: Arc::new(BounceMemory {
-                len,
-                pages: Some(pages),
-                lease,
-            }),
+            memory: Arc::new(BounceMemory { len, memory }),
         }
     }
 
@@ -78,29 +83,28 @@ impl BounceBuffer {
     /// The bytes, to change; `None` as for [`as_slice`](Self::as_slice).
     pub fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
         let memory = Arc::get_mut(&mut self.memory)?;
-        let len = memory.len;
-        memory.pages.as_mut().map(|pages| &mut pages[..len])
+        let pages = match &mut memory.memory {
+            Memory::Own(pages) => pages,
+            Memory::Leased(lease) => lease.pages_mut(),
+        };
+        Some(&mut pages[..memory.len])
     }
 }
 
 impl BounceMemory {
     /// All bytes, which may be read and written while `self` is borrowed.
     pub(crate) fn segment(&self) -> Segment<'_> {
-        let pages = self
-            .pages
-            .as_ref()
-            .expect("the pages are there until the drop");
-        // SAFETY: `pages` maps at least `len` bytes at its base while `self` is borrowed. The only slices of them are made by
+        let pages = match &self.memory {
+            Memory::Own(pages) => pages,
+            Memory::Leased(lease) => lease.pages(),
+        };
+        assert!(
+            self.len <= pages.len(),
+            "a buffer is not longer than its memory"
+        );
+        // SAFETY: `pages` maps at least `len` bytes at its base for as long as `self` is borrowed. The only slices of them are made by
         // `as_mut_slice` through `Arc::get_mut`, which proves that no such borrow and no pin exists.
         unsafe { Segment::from_raw_parts(pages.base().as_ptr(), self.len) }
-    }
-}
-
-impl Drop for BounceMemory {
-    fn drop(&mut self) {
-        if let (Some(pages), Some(lease)) = (self.pages.take(), self.lease.take()) {
-            lease.give_back(pages);
-        }
     }
 }
 
