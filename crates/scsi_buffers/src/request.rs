@@ -129,7 +129,7 @@ impl<'a> RequestBuffers<'a> {
     /// Checks that every byte is memory. After `Ok`, reading cannot fail.
     ///
     /// # Errors
-    /// [`AccessError::OutOfRange`] for the first range that is no memory.
+    /// [`AccessError::OutOfRange`] for the first range that is no memory, as the guest described it.
     pub fn check_readable(&self) -> Result<(), AccessError> {
         self.cursor().check(self.len, Direction::ReadOnly)
     }
@@ -164,7 +164,8 @@ impl<'a> RequestBuffers<'a> {
     /// # Panics
     /// If `offset` is beyond the end.
     pub fn iovecs(&self, offset: usize) -> Result<Iovecs<'a>, AccessError> {
-        Iovecs::collect(self.subrange(offset, self.len - offset).segments())
+        let rest = self.len.saturating_sub(offset);
+        Iovecs::collect(self.subrange(offset, rest).segments())
     }
 
     /// An owner of this memory that may outlive the request; `None` if the memory is borrowed from somebody who can take

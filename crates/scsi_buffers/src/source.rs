@@ -73,21 +73,26 @@ impl<'a> Source<'a> {
             Source::Bounce(memory) => Ok(memory.segment().subsegment(offset, len)),
             Source::Guest(memory, list) => {
                 let range = list.ranges[index];
-                let address =
-                    range
-                        .address
-                        .checked_add(offset as u64)
-                        .ok_or(AccessError::OutOfRange {
-                            address: range.address,
-                            len: range.len as u64,
-                        })?;
+                // The guest knows the range it described, not the piece of it where that broke.
+                let out_of_range = AccessError::OutOfRange {
+                    address: range.address,
+                    len: range.len as u64,
+                };
+                let address = range
+                    .address
+                    .checked_add(offset as u64)
+                    .ok_or(out_of_range)?;
                 let mut segments = match direction {
                     Direction::ReadOnly => memory.segments(address, len),
                     Direction::ReadWrite => memory.writable_segments(address, len),
                 };
-                segments
+                let first = segments
                     .next()
-                    .expect("a range of at least one byte has a piece")
+                    .expect("a range of at least one byte has a piece");
+                first.map_err(|error| match error {
+                    AccessError::OutOfRange { .. } => out_of_range,
+                    other => other,
+                })
             }
         }
     }
