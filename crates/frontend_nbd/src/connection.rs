@@ -1,0 +1,116 @@
+//! One connection: its thread, and what others see of it.
+
+use crate::export::ExportSet;
+use crate::handshake::{self, Outcome};
+use crate::limits::Limits;
+use crate::session::{Counters, End, SessionError};
+use crate::transmission::{self, Session};
+use crate::transport::Socket;
+use crate::wakeup::Wakeup;
+use inspect::Inspect;
+use parking_lot::Mutex;
+use rustix::net::Shutdown;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// A connection, as its server sees it. Nothing here is locked while data moves.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// For the log.
+    peer: String,
+    socket: Arc<OwnedFd>,
+    wakeup: Arc<Wakeup>,
+    counters: Counters,
+    /// The name of the export, once it is chosen.
+    export: Mutex<Option<String>>,
+}
+
+impl Connection {
+    /// # Errors
+    /// If the system has no more descriptors.
+    pub(crate) fn new(socket: OwnedFd, peer: String) -> io::Result<Self> {
+        Ok(Self {
+            peer,
+            socket: Arc::new(socket),
+            wakeup: Arc::new(Wakeup::new()?),
+            counters: Counters::default(),
+            export: Mutex::new(None),
+        })
+    }
+
+    /// Asks the connection's thread to finish what is in flight and to end.
+    pub(crate) fn stop(&self) {
+        self.wakeup.stop();
+        // Ends a wait for the client's next request. It fails only if the client is gone, and then there is no wait.
+        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Read);
+    }
+
+    /// The work of the connection's thread. Whatever happens in it, a panic included, ends here, with one line in the log.
+    pub(crate) fn serve(&self, exports: &ExportSet, limits: &Limits) {
+        let served =
+            std::panic::catch_unwind(AssertUnwindSafe(|| self.serve_session(exports, limits)));
+        let peer = self.peer.as_str();
+        let export = self.export.lock().take();
+        let export = export.as_deref().unwrap_or_default();
+        let requests = self.counters.requests.get();
+        match served {
+            Ok(Ok(end)) => {
+                tracing::debug!(peer, export, requests, "connection ended: {}", end.reason());
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(peer, export, requests, "connection closed: {error}");
+            }
+            // The panic's own message was printed by the panic hook.
+            Err(_) => {
+                tracing::error!(peer, export, requests, "connection closed: it panicked, please report it");
+            }
+        }
+        // The client learns of the end now, however long the server remembers the connection.
+        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
+    }
+
+    fn serve_session(&self, exports: &ExportSet, limits: &Limits) -> Result<End, SessionError> {
+        let mut transport = Socket::new(Arc::clone(&self.socket), Arc::clone(&self.wakeup));
+        let agreement = match handshake::negotiate(&mut transport, &self.wakeup, exports)? {
+            Outcome::Agreed(agreement) => agreement,
+            Outcome::Ended(end) => return Ok(end),
+        };
+        let name = agreement.export.name();
+        tracing::debug!(peer = self.peer, export = name, "connection uses an export");
+        *self.export.lock() = Some(name.to_owned());
+        let session = Session {
+            export: &agreement.export,
+            style: agreement.style,
+            has_allocation_context: agreement.has_allocation_context,
+            limits,
+            counters: &self.counters,
+            wakeup: &self.wakeup,
+            peer: &self.peer,
+        };
+        transmission::run(&session, &mut transport)
+    }
+}
+
+impl End {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Disconnected => "the client disconnected",
+            Self::HungUp => "the client hung up",
+            Self::Stopped => "the server stops",
+        }
+    }
+}
+
+impl Inspect for Connection {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        req.respond()
+            .field("peer", &self.peer)
+            .field_with("export", |req| match &*self.export.lock() {
+                Some(name) => req.value(name.as_str()),
+                None => req.ignore(),
+            })
+            .merge(&self.counters);
+    }
+}

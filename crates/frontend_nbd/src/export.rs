@@ -1,0 +1,197 @@
+//! Disks under names.
+
+use crate::protocol::options::parse_string;
+use crate::protocol::transmission_flag as flag;
+use crate::protocol::{REQUEST_BYTES_MAX, STRING_LEN_MAX};
+use disk_backend::{Disk, UnmapBehavior};
+use inspect::Inspect;
+use range_lock::RangeLock;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The largest sector that can be served, in bytes: what is not whole sectors is read, changed and written through a
+/// connection's memory, which is bounded.
+pub const SECTOR_SIZE_MAX: u32 = 256 * 1024;
+
+/// A disk that clients can choose by a name.
+///
+/// Serve a disk under one writable name only: writes of less than a sector are protected from others of the same export,
+/// not from those of another.
+#[derive(Debug, Inspect)]
+pub struct Export {
+    #[inspect(skip)]
+    name: String,
+    description: String,
+    read_only: bool,
+    disk: Disk,
+    /// Held exclusively, in bytes, while a part of a sector is changed; shared by every other change.
+    #[inspect(skip)]
+    changes: RangeLock,
+}
+
+/// Why a disk cannot be served, or not together with the others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidExport {
+    /// The name or the description cannot be sent.
+    #[error("export {name:?}: the {part} must be at most {STRING_LEN_MAX} bytes long and contain no zero byte")]
+    Text {
+        /// The export's name.
+        name: String,
+        /// `name` or `description`.
+        part: &'static str,
+    },
+    /// The sectors are larger than [`SECTOR_SIZE_MAX`].
+    #[error("export {name:?}: sectors of {sector_size} bytes cannot be served, at most {SECTOR_SIZE_MAX}")]
+    SectorSize {
+        /// The export's name.
+        name: String,
+        /// The size of a sector, in bytes.
+        sector_size: u32,
+    },
+    /// Two exports have the same name.
+    #[error("there are two exports named {name:?}: each needs its own name")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Export {
+    /// A disk under a name. The empty name is that of the default export.
+    ///
+    /// # Errors
+    /// [`InvalidExport::Text`], [`InvalidExport::SectorSize`].
+    pub fn new(name: impl Into<String>, disk: Disk) -> Result<Self, InvalidExport> {
+        let name = name.into();
+        if parse_string(name.as_bytes()).is_err() {
+            return Err(InvalidExport::Text { name, part: "name" });
+        }
+        if disk.sector_size() > SECTOR_SIZE_MAX {
+            let sector_size = disk.sector_size();
+            return Err(InvalidExport::SectorSize { name, sector_size });
+        }
+        Ok(Self {
+            name,
+            description: String::new(),
+            read_only: disk.is_read_only(),
+            disk,
+            changes: RangeLock::new(),
+        })
+    }
+
+    /// Describes the export to people who list it.
+    ///
+    /// # Errors
+    /// [`InvalidExport::Text`].
+    pub fn with_description(mut self, text: impl Into<String>) -> Result<Self, InvalidExport> {
+        self.description = text.into();
+        if parse_string(self.description.as_bytes()).is_err() {
+            let name = self.name;
+            return Err(InvalidExport::Text { name, part: "description" });
+        }
+        Ok(self)
+    }
+
+    /// Refuses every change, whatever the disk allows.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// The name that clients choose it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether changes are refused: by choice, or because the disk takes none.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    pub(crate) fn description(&self) -> &str {
+        &self.description
+    }
+
+    pub(crate) fn changes(&self) -> &RangeLock {
+        &self.changes
+    }
+
+    /// The size now, in bytes: whole sectors, and never more than 2^63 - 1, which is what clients can count.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let shift = self.disk.sector_shift();
+        let sectors_max = i64::MAX as u64 >> shift;
+        self.disk.sector_count().min(sectors_max) << shift
+    }
+
+    pub(crate) fn supports_trim(&self) -> bool {
+        self.disk.unmap_behavior() != UnmapBehavior::Ignored
+    }
+
+    /// What clients are told that they may send.
+    ///
+    /// Several connections may always be used together (C5): they share the disk, and a flush of one covers what any of them
+    /// had completed.
+    pub(crate) fn transmission_flags(&self, is_structured: bool) -> u16 {
+        let mut flags =
+            flag::HAS_FLAGS | flag::SEND_FLUSH | flag::SEND_FUA | flag::CAN_MULTI_CONN;
+        if is_structured {
+            flags |= flag::SEND_DF;
+        }
+        if self.read_only {
+            return flags | flag::READ_ONLY;
+        }
+        if self.supports_trim() {
+            flags |= flag::SEND_TRIM;
+        }
+        flags | flag::SEND_WRITE_ZEROES | flag::SEND_FAST_ZERO
+    }
+
+    /// The smallest, the best and the largest request, in bytes.
+    pub(crate) fn block_sizes(&self) -> [u32; 3] {
+        let preferred = self.disk.physical_sector_size().min(REQUEST_BYTES_MAX);
+        [1, preferred, REQUEST_BYTES_MAX]
+    }
+}
+
+/// All exports of a server, by name.
+#[derive(Debug)]
+pub(crate) struct ExportSet(BTreeMap<String, Arc<Export>>);
+
+impl ExportSet {
+    pub(crate) fn new(exports: impl IntoIterator<Item = Export>) -> Result<Self, InvalidExport> {
+        let mut by_name = BTreeMap::new();
+        for export in exports {
+            let name = export.name.clone();
+            if by_name.insert(name.clone(), Arc::new(export)).is_some() {
+                return Err(InvalidExport::DuplicateName { name });
+            }
+        }
+        Ok(Self(by_name))
+    }
+
+    /// The export that a client means. The empty name stands for an only export, whatever its name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Export>> {
+        let only = || match self.0.len() {
+            1 if name.is_empty() => self.0.values().next(),
+            _ => None,
+        };
+        self.0.get(name).or_else(only)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Export>> {
+        self.0.values()
+    }
+}
+
+impl Inspect for ExportSet {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        req.entries(self.0.iter().map(|(name, export)| (name, &**export)));
+    }
+}

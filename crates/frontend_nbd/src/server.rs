@@ -1,0 +1,281 @@
+//! The server: lets clients in, and sees all of them out.
+
+use crate::address::ListenAddress;
+use crate::connection::Connection;
+use crate::export::{Export, ExportSet, InvalidExport};
+use crate::limits::Limits;
+use crate::listener::{ListenError, Listener};
+use disk_backend::DiskError;
+use inspect::Inspect;
+use parking_lot::{Condvar, Mutex};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+/// An NBD server: exports, and the addresses where it offers them.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Listener>,
+    shared: Arc<Shared>,
+}
+
+/// Another thread's hold on a [`Server`]. Cheap to clone; inspecting it shows the exports, the connections and the limits.
+#[derive(Debug, Clone)]
+pub struct ServerHandle(Arc<Shared>);
+
+/// Why a server cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An export cannot be offered together with the others.
+    #[error(transparent)]
+    Export(#[from] InvalidExport),
+    /// The system has no descriptor for it.
+    #[error("cannot set up a server: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Why serving did not end well. All clients are gone in any case.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Waiting for clients failed.
+    #[error("cannot wait for clients: {0}")]
+    Wait(#[source] io::Error),
+    /// What clients wrote last may be lost: the final flush failed. Further failures of the kind are in the log.
+    #[error("export {export:?}: the flush at the end failed")]
+    Flush {
+        /// The export's name.
+        export: String,
+        /// What the disk said.
+        source: DiskError,
+    },
+}
+
+#[derive(Debug)]
+struct Shared {
+    exports: ExportSet,
+    limits: Limits,
+    stop: AtomicBool,
+    stop_event: OwnedFd,
+    connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    /// Notified whenever a connection leaves the map.
+    gone: Condvar,
+    accepted_count: AtomicU64,
+    refused_count: AtomicU64,
+    addresses: Mutex<Vec<ListenAddress>>,
+}
+
+impl Server {
+    /// A server that offers `exports` and listens nowhere yet. Limits that are out of their range are brought into it.
+    ///
+    /// # Errors
+    /// [`InvalidExport::DuplicateName`]; the system's.
+    pub fn new(
+        exports: impl IntoIterator<Item = Export>,
+        limits: Limits,
+    ) -> Result<Self, ServerError> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        Ok(Self {
+            listeners: Vec::new(),
+            shared: Arc::new(Shared {
+                exports: ExportSet::new(exports)?,
+                limits: limits.clamped(),
+                stop: AtomicBool::new(false),
+                stop_event: event.map_err(io::Error::from)?,
+                connections: Mutex::default(),
+                gone: Condvar::new(),
+                accepted_count: AtomicU64::new(0),
+                refused_count: AtomicU64::new(0),
+                addresses: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Listens at one more address, from now on: clients that connect before [`serve`](Self::serve) wait for it.
+    ///
+    /// Returns the address with the port that the system chose, if it was asked to. The file of a Unix socket can be used by
+    /// its owner only; a stale one is replaced, and it is removed when serving ends.
+    ///
+    /// # Errors
+    /// [`ListenError`]; nothing was changed then.
+    pub fn listen(&mut self, address: &ListenAddress) -> Result<ListenAddress, ListenError> {
+        let listener = Listener::bind(address)?;
+        let address = listener.address().clone();
+        self.shared.addresses.lock().push(address.clone());
+        self.listeners.push(listener);
+        Ok(address)
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle(Arc::clone(&self.shared))
+    }
+
+    /// Serves until [`ServerHandle::stop`] is called, then sees everybody out: no client is let in any more, what clients have
+    /// sent is done and answered, every writable export is flushed.
+    ///
+    /// Each connection has a thread of its own. Idle connections, and an idle server, cost no processor time. Clients that do
+    /// not take their replies are waited for as long as [`Limits::stop_grace`] says; disks are waited for until they are done.
+    ///
+    /// # Errors
+    /// [`ServeError`], after all of that.
+    pub fn serve(self) -> Result<(), ServeError> {
+        let waited = self.accept_until_stopped();
+        drop(self.listeners);
+        self.shared.addresses.lock().clear();
+        self.shared.see_everybody_out();
+        let flushed = self.shared.flush();
+        waited.map_err(ServeError::Wait).and(flushed)
+    }
+
+    fn accept_until_stopped(&self) -> io::Result<()> {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let stop = PollFd::from_borrowed_fd(self.shared.stop_event.as_fd(), PollFlags::IN);
+            let listeners = self.listeners.iter();
+            let listeners =
+                listeners.map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
+            let mut fds: Vec<_> = std::iter::once(stop).chain(listeners).collect();
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for (listener, fd) in self.listeners.iter().zip(&fds[1..]) {
+                if !fd.revents().is_empty() {
+                    self.accept(listener);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&self, listener: &Listener) {
+        match listener.accept() {
+            Ok(Some((socket, peer))) => self.shared.admit(socket, peer),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!("cannot accept a connection at {}: {error}", listener.address());
+                // Mostly for want of descriptors: the client stays in the queue, and trying at once would only fail again.
+                let mut stop = [PollFd::from_borrowed_fd(
+                    self.shared.stop_event.as_fd(),
+                    PollFlags::IN,
+                )];
+                let pause = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 100_000_000,
+                };
+                let _ = poll(&mut stop, Some(&pause));
+            }
+        }
+    }
+}
+
+impl ServerHandle {
+    /// Makes [`Server::serve`] see everybody out and return. Does not wait for it; more than once is as good as once.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Ordering::Release);
+        // It can only fail because it was written before.
+        let _ = rustix::io::write(&self.0.stop_event, &1_u64.to_ne_bytes());
+    }
+
+    /// How many clients are connected.
+    pub fn connection_count(&self) -> usize {
+        self.0.connections.lock().len()
+    }
+}
+
+impl Shared {
+    /// Gives a client its thread, or closes the connection.
+    fn admit(self: &Arc<Self>, socket: OwnedFd, peer: String) {
+        if let Err(reason) = self.try_admit(socket, &peer) {
+            self.refused_count.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(peer, "connection refused: {reason}");
+        }
+    }
+
+    fn try_admit(self: &Arc<Self>, socket: OwnedFd, peer: &str) -> Result<(), String> {
+        let connections_max = self.limits.connections_max;
+        let connection = Connection::new(socket, peer.to_owned()).map_err(|e| e.to_string())?;
+        let connection = Arc::new(connection);
+        let number = self.accepted_count.load(Ordering::Relaxed);
+        {
+            let mut connections = self.connections.lock();
+            if connections.len() >= connections_max {
+                return Err(format!("there are {connections_max} already"));
+            }
+            connections.insert(number, Arc::clone(&connection));
+        }
+        self.accepted_count.store(number + 1, Ordering::Relaxed);
+        // Takes the connection off the list however its thread ends, or if it never begins.
+        let registered = Registered {
+            shared: Arc::clone(self),
+            number,
+        };
+        thread::Builder::new()
+            .name(format!("nbd-{number}"))
+            .spawn(move || {
+                let shared = &registered.shared;
+                connection.serve(&shared.exports, &shared.limits);
+                drop(connection);
+            })
+            .map_err(|error| format!("no thread for it: {error}"))?;
+        Ok(())
+    }
+
+    fn see_everybody_out(&self) {
+        let mut connections = self.connections.lock();
+        for connection in connections.values() {
+            connection.stop();
+        }
+        while !connections.is_empty() {
+            self.gone.wait(&mut connections);
+        }
+    }
+
+    fn flush(&self) -> Result<(), ServeError> {
+        let mut result = Ok(());
+        for export in self.exports.iter().filter(|export| !export.is_read_only()) {
+            if let Err(source) = futures_lite::future::block_on(export.disk().sync_cache()) {
+                let export = export.name().to_owned();
+                tracing::error!(export, "the flush at the end failed: {source}");
+                result = result.and(Err(ServeError::Flush { export, source }));
+            }
+        }
+        result
+    }
+}
+
+/// A connection's place on the list.
+struct Registered {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let left = self.shared.connections.lock().remove(&self.number);
+        // Its socket is closed before anybody is told that it is gone.
+        drop(left);
+        self.shared.gone.notify_all();
+    }
+}
+
+impl Inspect for ServerHandle {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        let shared = &self.0;
+        req.respond()
+            .field_with("addresses", |req| req.list(&*shared.addresses.lock()))
+            .field("exports", &shared.exports)
+            .field_with("connections", |req| {
+                let connections = shared.connections.lock().clone();
+                req.entries(connections.iter().map(|(number, one)| (number, &**one)));
+            })
+            .counter("accepted", shared.accepted_count.load(Ordering::Relaxed))
+            .counter("refused", shared.refused_count.load(Ordering::Relaxed))
+            .field("limits", &shared.limits);
+    }
+}
