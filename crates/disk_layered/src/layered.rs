@@ -77,11 +77,10 @@ fn top(layers: &LayerList) -> &Arc<StackedLayer> {
 
 /// The range as two parts: where a layer below the top may show, and where all of them read zero.
 fn split_at_lower_end(layers: &LayerList, range: Range<u64>) -> [(Range<u64>, bool); 2] {
-    let lower_end = layers[1..]
-        .iter()
-        .map(|layer| layer.visible_sector_count())
-        .max()
-        .unwrap_or(0)
+    // Nothing shows through beyond the end of a layer, so the first one below the top bounds them all (L5).
+    let lower_end = layers
+        .get(1)
+        .map_or(0, |layer| layer.visible_sector_count())
         .clamp(range.start, range.end);
     [
         (range.start..lower_end, false),
@@ -89,20 +88,44 @@ fn split_at_lower_end(layers: &LayerList, range: Range<u64>) -> [(Range<u64>, bo
     ]
 }
 
+/// How far a layer shows, given how far the one above it does: what lies beyond the end of a layer below the top reads zero,
+/// and hides the layers further down as well, as if the layers from there on were a disk of their own (L5).
+fn shown_end(index: usize, layer: &StackedLayer, above: u64) -> u64 {
+    match index {
+        0 => above,
+        _ => above.min(layer.visible_sector_count()),
+    }
+}
+
 /// What the stack knows of the sectors from `range.start` on: a batch from the topmost layer that has the first of them.
 async fn status_from(layers: &LayerList, range: Range<u64>) -> Result<BlockStatus, DiskError> {
     let mut end = range.end;
     for (index, layer) in layers.iter().enumerate() {
-        match layer.status(range.start..end, index == 0).await? {
+        let status = loop {
+            let shown = shown_end(index, layer, end);
+            if shown <= range.start {
+                return Ok(hole(range.start..end));
+            }
+            match layer.status(range.start..shown).await {
+                Err(DiskError::IllegalBlock) if shown_end(index, layer, end) < shown => {}
+                result => break result?,
+            }
+        };
+        match status {
             ControlFlow::Break(status) => return Ok(status),
             ControlFlow::Continue(absent) => end = range.start + absent,
         }
     }
-    Ok(BlockStatus::one(BlockExtent {
-        sector_count: end - range.start,
+    Ok(hole(range.start..end))
+}
+
+/// The status of sectors that no layer has.
+fn hole(range: Range<u64>) -> BlockStatus {
+    BlockStatus::one(BlockExtent {
+        sector_count: range.end - range.start,
         state: BlockState::Hole,
         layer: None,
-    }))
+    })
 }
 
 fn check_write_through(layers: &[LayerConfiguration]) -> Result<(), InvalidLayeredDisk> {
@@ -188,17 +211,15 @@ impl DiskIo for LayeredDisk {
         let end = sector + count;
         // The length of buffers in bytes is a usize, so their number of sectors is one.
         let mut answered = SectorBitmap::new(count as usize);
+        let mut shown = end;
         for (index, layer) in layers.iter().enumerate() {
             loop {
-                let visible = match index {
-                    0 => end,
-                    _ => layer.visible_sector_count(),
-                };
-                match layer.read(buffers, sector, &mut answered, visible).await {
+                let above = shown;
+                shown = shown_end(index, layer, above);
+                match layer.read(buffers, sector, &mut answered, shown).await {
                     Ok(()) => break,
                     // A lower layer that shrank under the read has fewer sectors to offer, and that is all (L5).
-                    Err(DiskError::IllegalBlock)
-                        if index > 0 && layer.visible_sector_count() < visible.min(end) => {}
+                    Err(DiskError::IllegalBlock) if shown_end(index, layer, above) < shown => {}
                     Err(error) => return Err(error),
                 }
             }

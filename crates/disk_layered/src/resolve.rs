@@ -1,11 +1,12 @@
 //! Layers, and disks made of them, as resources.
 
-use crate::{DiskLayer, LayerConfiguration, LayeredDisk};
+use crate::{DiskLayer, InvalidLayeredDisk, LayerConfiguration, LayeredDisk};
 use disk_backend::Disk;
 use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
 use futures_util::future::try_join_all;
 use resource::{
-    Failure, ResolveContext, ResolveError, Resource, ResourceHandle, ResourceKind, async_trait,
+    Failure, Problem, ResolveContext, ResolveError, Resource, ResourceHandle, ResourceKind,
+    async_trait,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,9 +110,19 @@ impl ResourceHandle<DiskHandleKind> for LayeredDiskHandle {
         .await?;
         let disk = LayeredDisk::new(input.read_only, layers)
             .await
-            .map_err(|error| cx.failed_at("layers", error))?;
+            .map_err(|error| blame(cx, error))?;
         Ok(ResolvedDisk(Disk::new(disk)?))
     }
+}
+
+/// Points at the layer that makes the stack illegal.
+fn blame(cx: &ResolveContext<'_>, error: InvalidLayeredDisk) -> ResolveError {
+    let layers = cx.path().key("layers");
+    let (path, source) = match error {
+        InvalidLayeredDisk::Layer { index, error } => (layers.index(index), Failure::from(error)),
+        error => (layers, error.into()),
+    };
+    ResolveError::new(path, Problem::Failed { source })
 }
 
 #[async_trait]

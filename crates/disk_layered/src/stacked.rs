@@ -174,27 +174,20 @@ impl StackedLayer {
     }
 
     /// What the layer knows of the sectors from `range.start` on: how many are absent, or the extents it answers for.
+    ///
+    /// The range is not empty, and lies inside the layer.
     pub(crate) async fn status(
         &self,
         range: Range<u64>,
-        is_top: bool,
     ) -> Result<ControlFlow<disk_backend::BlockStatus, u64>, DiskError> {
         let count = range.end - range.start;
-        let visible = match is_top {
-            true => range.end,
-            false => self.visible_sector_count(),
-        };
-        if visible <= range.start {
-            return Ok(ControlFlow::Continue(count));
-        }
-        let asked = count.min(visible - range.start);
-        match self.backing.layer_status(range.start, asked).await? {
+        match self.backing.layer_status(range.start, count).await? {
             LayerStatus::Absent { sector_count } => {
-                Ok(ControlFlow::Continue(sector_count.clamp(1, asked)))
+                Ok(ControlFlow::Continue(sector_count.clamp(1, count)))
             }
             LayerStatus::Present(mut status) => {
                 status.name_layer(self.id);
-                Ok(ControlFlow::Break(status.truncated(asked)))
+                Ok(ControlFlow::Break(status.truncated(count)))
             }
         }
     }
