@@ -230,6 +230,7 @@ where
                 Delivery::Whole
             }
             (Command::Read, ReplyStyle::Simple) => Delivery::Stream { begun: false },
+            (Command::BlockStatus, _) => Delivery::Whole,
             // One flush at the end costs less than a durable write for each piece.
             (Command::Write, _) if request.has(FUA) && len as u64 > PIECE_BYTES => {
                 Delivery::AtEndFlushed
