@@ -1,1 +1,34 @@
-fn main() {}
+//! `platter`: composable virtual disks for any client that speaks NBD.
+//!
+//! The command and the daemon. Everything a disk is made of lives in the other crates; here is only what a process needs:
+//! arguments, logging, signals, exit codes.
+
+mod check;
+mod cli;
+mod command;
+mod connect;
+mod exit;
+mod logging;
+mod plan;
+mod reference;
+mod runtime_dir;
+mod serve;
+mod signals;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(&cli.logging);
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Schema(args) => reference::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => error.report(),
+    }
+}

@@ -1,0 +1,105 @@
+//! What a user is told once the disks are there: what is served, and lines to paste.
+
+use disk_backend::{Disk, Persistence};
+use frontend_nbd::ListenAddress;
+use std::fmt::{self, Write as _};
+
+/// A number of bytes for people: the largest unit of 1024 that leaves at least 1, with at most two decimals.
+pub(crate) struct Bytes(pub(crate) u64);
+
+const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let power = self.0.checked_ilog2().map_or(0, |log| log as usize / 10);
+        let unit = UNITS[power];
+        let hundredths = (u128::from(self.0) * 100) >> (10 * power);
+        match hundredths % 100 {
+            0 => write!(f, "{} {unit}", hundredths / 100),
+            cents if cents % 10 == 0 => write!(f, "{}.{} {unit}", hundredths / 100, cents / 10),
+            cents => write!(f, "{}.{cents:02} {unit}", hundredths / 100),
+        }
+    }
+}
+
+/// An export in one line: its name, and what it is.
+pub(crate) fn describe(name: &str, disk: &Disk) -> String {
+    let name = match name {
+        "" => "(default export)",
+        name => name,
+    };
+    let bytes = disk.sector_count() << disk.sector_shift();
+    let access = if disk.is_read_only() {
+        "read-only"
+    } else {
+        "writable"
+    };
+    let keeps = match disk.persistence() {
+        Persistence::Persistent => "persistent",
+        Persistence::Volatile => "gone when platter stops",
+    };
+    let size = Bytes(bytes);
+    let sector_size = disk.sector_size();
+    match disk.is_read_only() {
+        true => format!("{name}: {size}, sectors of {sector_size} bytes, {access}"),
+        false => format!("{name}: {size}, sectors of {sector_size} bytes, {access}, {keeps}"),
+    }
+}
+
+/// Lines that can be pasted into a shell, for the first export at the first address.
+pub(crate) fn instructions(address: &ListenAddress, export_name: &str) -> String {
+    let uri = shell_quoted(&address.uri(export_name));
+    let mut text = String::new();
+    for line in [
+        format!("nbdinfo {uri}"),
+        format!("nbdcopy {uri} copy.img"),
+        format!("qemu-img info {uri}"),
+        format!("qemu-system-x86_64 -m 1G -drive file={uri},format=raw,if=virtio"),
+    ] {
+        writeln!(text, "  {line}").expect("writing to a string succeeds");
+    }
+    text
+}
+
+/// The text as one word of a POSIX shell.
+fn shell_quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+@%=".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (1 << 30, "1 GiB"),
+            ((1 << 30) + (1 << 24), "1.01 GiB"),
+            (u64::MAX, "15.99 EiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(
+            shell_quoted("nbd://127.0.0.1:10809/vm1"),
+            "nbd://127.0.0.1:10809/vm1"
+        );
+        assert_eq!(
+            shell_quoted("nbd+unix:///?socket=/run/a"),
+            "'nbd+unix:///?socket=/run/a'"
+        );
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
+        assert_eq!(shell_quoted(""), "''");
+    }
+}

@@ -1,0 +1,90 @@
+//! How the process ends.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// What the help says of exit codes.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  success
+  1  something failed while running
+  2  the command line is wrong
+  3  the configuration is wrong, or a disk in it cannot be opened
+With --run, the exit code of the command; 128 and the signal's number if a signal ended it.";
+
+/// Why the process ends before its time.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something failed while running.
+    Running(Box<dyn Error + Send + Sync>),
+    /// The configuration is wrong, or a disk in it cannot be opened; one message for each thing that is wrong.
+    Configuration(Vec<String>),
+}
+
+impl Failure {
+    /// Something failed while running.
+    pub(crate) fn running(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Running(error.into())
+    }
+
+    /// The configuration is wrong.
+    pub(crate) fn configuration(message: impl fmt::Display) -> Self {
+        Self::Configuration(vec![message.to_string()])
+    }
+
+    /// Says so on standard error.
+    #[expect(
+        clippy::print_stderr,
+        reason = "this is where a command's failure goes"
+    )]
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Running(error) => {
+                eprintln!("platter: {}", chain(&**error));
+                ExitCode::from(1)
+            }
+            Self::Configuration(messages) => {
+                for message in messages {
+                    eprintln!("platter: {message}");
+                }
+                ExitCode::from(3)
+            }
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut messages = vec![error.to_string()];
+    let mut error = error;
+    while let Some(source) = error.source() {
+        messages.push(source.to_string());
+        error = source;
+    }
+    // Some errors repeat their cause in their own message.
+    messages.dedup_by(|cause, effect| effect.ends_with(cause.as_str()));
+    messages.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Outer(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn a_chain_of_causes_is_one_line_without_repetition() {
+        let cause = || std::io::Error::other("no such thing");
+        assert_eq!(
+            chain(&Outer("cannot open x", cause())),
+            "cannot open x: no such thing"
+        );
+        assert_eq!(
+            chain(&Outer("x: no such thing", cause())),
+            "x: no such thing"
+        );
+    }
+}

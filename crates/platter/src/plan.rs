@@ -1,0 +1,86 @@
+//! What was asked for, by a configuration or on the command line.
+
+use crate::cli::ServeArgs;
+use crate::exit::Failure;
+use disk_resolver::{Config, ConfigError, LayerSpec, OpenExport};
+use frontend_nbd::ListenAddress;
+use futures_lite::future::block_on;
+use resource::ResourceResolver;
+use std::path::Path;
+
+/// What is served if nothing was asked for.
+const DEFAULT_LAYER: &str = "ram:1G";
+
+/// The disks to be, and where they are to be offered.
+pub(crate) struct Plan {
+    resolver: ResourceResolver,
+    config: Config,
+    read_only: bool,
+    /// Empty if nobody said.
+    pub(crate) listen: Vec<ListenAddress>,
+}
+
+impl Plan {
+    /// Addresses on the command line replace those of the configuration.
+    pub(crate) fn for_serving(args: &ServeArgs) -> Result<Self, Failure> {
+        let resolver = disk_resolver::resolver();
+        let config = match &args.config {
+            Some(path) => Config::read(path),
+            None => Config::from_layers(&resolver, layers(args)),
+        };
+        let plan = Self::new(resolver, config, args.read_only)?;
+        match args.listen.is_empty() {
+            true => Ok(plan),
+            false => Ok(Self {
+                listen: args.listen.clone(),
+                ..plan
+            }),
+        }
+    }
+
+    /// Nothing in it will be written.
+    pub(crate) fn for_checking(config: &Path) -> Result<Self, Failure> {
+        Self::new(disk_resolver::resolver(), Config::read(config), true)
+    }
+
+    fn new(
+        resolver: ResourceResolver,
+        config: Result<Config, ConfigError>,
+        read_only: bool,
+    ) -> Result<Self, Failure> {
+        let config = config.map_err(Failure::configuration)?;
+        let mut wrong = Vec::new();
+        let mut listen = Vec::new();
+        for (index, address) in config.document().listen.iter().enumerate() {
+            match address.parse::<ListenAddress>() {
+                Ok(address) => listen.push(address),
+                Err(error) => wrong.push(config.wrong_address(index, error.to_string())),
+            }
+        }
+        // All that can be seen without opening anything is said at once.
+        wrong.extend(config.check(&resolver));
+        match wrong.is_empty() {
+            true => Ok(Self {
+                resolver,
+                config,
+                read_only,
+                listen,
+            }),
+            false => Err(Failure::Configuration(
+                wrong.iter().map(ToString::to_string).collect(),
+            )),
+        }
+    }
+
+    /// Opens every disk.
+    pub(crate) fn open(&self) -> Result<Vec<OpenExport>, Failure> {
+        block_on(self.config.open(&self.resolver, self.read_only)).map_err(Failure::configuration)
+    }
+}
+
+fn layers(args: &ServeArgs) -> Vec<LayerSpec> {
+    match args.layers.is_empty() {
+        true => vec![DEFAULT_LAYER.parse().expect("the default is well written")],
+        false => args.layers.clone(),
+    }
+}

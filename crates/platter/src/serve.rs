@@ -1,0 +1,124 @@
+//! `platter serve`: builds the disks, serves them, ends well.
+
+use crate::cli::ServeArgs;
+use crate::exit::{Failure, chain};
+use crate::plan::Plan;
+use crate::runtime_dir::runtime_dir;
+use crate::{command, connect, signals};
+use disk_resolver::OpenExport;
+use frontend_nbd::{Export, Limits, ListenAddress, Server, ServerHandle};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode};
+use std::thread;
+
+/// Serves until a signal comes, or the command of `--run` ends.
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let plan = Plan::for_serving(args)?;
+    let disks = plan.open()?;
+    // Removed when dropped, after the server is gone.
+    let private_dir = match (&args.run, plan.listen.is_empty()) {
+        (Some(_), true) => Some(tempfile::tempdir().map_err(Failure::running)?),
+        _ => None,
+    };
+    let (server, addresses) = start(&plan, &disks, private_dir.as_ref().map(|dir| dir.path()))?;
+    let handle = server.handle();
+    let command = match &args.run {
+        Some(command) => Some(start_command(command, &addresses[0], &disks[0].name)?),
+        None => {
+            announce(&disks, &addresses);
+            None
+        }
+    };
+    let stop = handle.clone();
+    signals::on_stop(move || stop.stop()).map_err(Failure::running)?;
+    let ending = command.map(|child| stop_after(child, handle)).transpose()?;
+    server.serve().map_err(Failure::running)?;
+    match ending {
+        Some(waiter) => Ok(waiter.join().expect("waiting for a command does not panic")),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Listens everywhere; clients that connect from now on wait until they are served.
+fn start(
+    plan: &Plan,
+    disks: &[OpenExport],
+    private_dir: Option<&Path>,
+) -> Result<(Server, Vec<ListenAddress>), Failure> {
+    let exports = disks
+        .iter()
+        .map(|export| Export::new(&export.name, export.disk.clone()));
+    let exports = exports
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Failure::configuration(chain(&error)))?;
+    let mut server = Server::new(exports, Limits::default())
+        .map_err(|error| Failure::configuration(chain(&error)))?;
+    let wanted = match plan.listen.is_empty() {
+        true => vec![ListenAddress::Unix(default_socket(private_dir)?)],
+        false => plan.listen.clone(),
+    };
+    let mut addresses = Vec::new();
+    for address in wanted {
+        if !address.is_local() {
+            tracing::warn!(%address, "whoever reaches this address can read and write: there is no TLS and no authentication");
+        }
+        addresses.push(server.listen(&address).map_err(Failure::running)?);
+    }
+    Ok((server, addresses))
+}
+
+fn default_socket(private_dir: Option<&Path>) -> Result<PathBuf, Failure> {
+    let dir = match private_dir {
+        Some(dir) => dir.to_owned(),
+        None => runtime_dir().map_err(Failure::running)?,
+    };
+    Ok(dir.join("platter.sock"))
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
+fn announce(disks: &[OpenExport], addresses: &[ListenAddress]) {
+    println!("Serving");
+    for export in disks {
+        println!("  {}", connect::describe(&export.name, &export.disk));
+    }
+    println!("at");
+    for address in addresses {
+        println!("  {address}");
+    }
+    println!("Try");
+    print!("{}", connect::instructions(&addresses[0], &disks[0].name));
+    println!("Ctrl-C stops: what is in flight is finished and flushed.");
+}
+
+fn start_command(
+    command: &str,
+    address: &ListenAddress,
+    export_name: &str,
+) -> Result<Child, Failure> {
+    let socket = match address {
+        ListenAddress::Unix(path) => Some(path.as_path()),
+        _ => None,
+    };
+    command::start(command, &address.uri(export_name), socket)
+}
+
+/// Stops the server when the command has ended.
+fn stop_after(
+    mut child: Child,
+    handle: ServerHandle,
+) -> Result<thread::JoinHandle<ExitCode>, Failure> {
+    thread::Builder::new()
+        .name("command".to_owned())
+        .spawn(move || {
+            let code = match child.wait() {
+                Ok(status) => command::exit_code(status),
+                Err(error) => {
+                    tracing::error!("cannot wait for the command of --run: {error}");
+                    ExitCode::from(1)
+                }
+            };
+            handle.stop();
+            code
+        })
+        .map_err(Failure::running)
+}
