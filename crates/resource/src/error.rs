@@ -3,6 +3,7 @@
 use crate::handle::Failure;
 use crate::locate::line_of;
 use crate::path::JsonPath;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
@@ -158,7 +159,7 @@ impl fmt::Display for Problem {
                 suggest(f, suggestion.as_deref(), known, "the keys here are")
             }
             Problem::MissingField => f.write_str("this key is missing"),
-            Problem::BadValue { message } => f.write_str(message),
+            Problem::BadValue { message } => f.write_str(&printable(message)),
             Problem::TooDeep { levels_max } => write!(
                 f,
                 "descriptions may contain each other at most {levels_max} levels deep"
@@ -211,12 +212,12 @@ fn suggest(
 /// The error and its causes, each once: many errors repeat their cause in their own text.
 fn chain(f: &mut fmt::Formatter<'_>, error: &(dyn Error + 'static)) -> fmt::Result {
     let mut text = error.to_string();
-    f.write_str(&text)?;
+    f.write_str(&printable(&text))?;
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
-            write!(f, ": {cause_text}")?;
+            write!(f, ": {}", printable(&cause_text))?;
             text = cause_text;
         }
         next = cause.source();
@@ -224,8 +225,21 @@ fn chain(f: &mut fmt::Formatter<'_>, error: &(dyn Error + 'static)) -> fmt::Resu
     Ok(())
 }
 
+/// The text with control characters escaped: what a handle says may repeat a path from the document, and the message has to
+/// stay one line that does nothing to a terminal.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let escaped = text.chars().map(|c| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    escaped.collect::<String>().into()
+}
+
 /// Text from outside, cut to a length that fits into a message.
-pub(crate) fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
     const LEN_MAX: usize = 80;
     if text.len() <= LEN_MAX {
         return text.into();

@@ -30,7 +30,7 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, ResolveError>
 ///
 /// # Errors
 ///
-/// [`Problem::Syntax`]. Nesting is limited to 128 levels.
+/// [`Problem::Syntax`]. Nesting is limited to 127 levels.
 pub fn parse(text: &str) -> Result<Value, ResolveError> {
     match serde_json::from_str::<Unique>(text) {
         Ok(Unique(value)) => Ok(value),
@@ -39,13 +39,16 @@ pub fn parse(text: &str) -> Result<Value, ResolveError> {
             let full = error.to_string();
             // Line and column are told apart from the message.
             let suffix = format!(" at line {line} column {column}");
-            let message = full.strip_suffix(&suffix).unwrap_or(&full).to_owned();
+            let message = match full.strip_suffix(&suffix).unwrap_or(&full) {
+                "recursion limit exceeded" => "values are nested more than 127 levels deep",
+                other => other,
+            };
             Err(ResolveError::new(
                 JsonPath::root(),
                 Problem::Syntax {
                     line: line.max(1),
                     column: column.max(1),
-                    message,
+                    message: message.to_owned(),
                 },
             ))
         }

@@ -431,7 +431,10 @@ fn descriptions_are_bounded_in_depth() {
     );
     assert!(nested(5000).is_err());
     let error = draw(&"[".repeat(1 << 20)).unwrap_err();
-    assert!(error.to_string().contains("recursion limit"), "{error}");
+    assert!(
+        error.to_string().contains("nested more than 127 levels"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -653,4 +656,12 @@ fn resolving_is_possible_on_any_thread() {
         (first.unwrap().as_str(), second.unwrap().as_str()),
         ("circle 1", "circle 2")
     );
+}
+
+#[test]
+fn text_is_nested_as_deep_as_the_limit_says() {
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(resource::parse(&nested(127)).is_ok());
+    let error = resource::parse(&nested(128)).unwrap_err();
+    assert!(matches!(error.problem(), Problem::Syntax { line: 1, .. }));
 }

@@ -1,0 +1,215 @@
+//! A configuration, where it came from, and how its disks are opened.
+
+use crate::document::{Document, Export};
+use crate::error::ConfigError;
+use crate::layer_spec::{InvalidLayerSpec, LayerSpec};
+use disk_backend::Disk;
+use disk_backend::resolve::{ResolveDiskParameters, ResolvedDisk};
+use futures_util::future::join_all;
+use resource::{JsonPath, ResolveError, ResourceResolver, Segment};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// How long the text of a configuration may be, in bytes.
+pub const CONFIG_LEN_MAX: usize = 16 << 20;
+
+/// What to serve, and enough about its origin to say where a mistake is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    document: Document,
+    origin: Origin,
+    base_dir: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+enum Origin {
+    Text { name: String, text: String },
+    Layers(Vec<LayerSpec>),
+}
+
+/// A disk of a configuration, open.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenExport {
+    /// The name that clients ask for.
+    pub name: String,
+    /// The disk.
+    pub disk: Disk,
+}
+
+impl Config {
+    /// Reads the file at `path`. Paths in it are relative to its directory. Disks are not opened yet.
+    ///
+    /// Reads at most [`CONFIG_LEN_MAX`] bytes. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is no [document](Document::from_json).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(CONFIG_LEN_MAX as u64 + 1).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
+        let text = text_of(bytes).map_err(|reason| ConfigError::NotText {
+            path: path.to_owned(),
+            reason,
+        })?;
+        let base_dir = path.parent().unwrap_or(Path::new(""));
+        Self::from_text(path.display().to_string(), text, base_dir)
+    }
+
+    /// The document `text`, which messages call `name`. Paths in it are relative to `base_dir`; empty: to the working
+    /// directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::from_json`].
+    pub fn from_text(
+        name: impl Into<String>,
+        text: impl Into<String>,
+        base_dir: impl Into<PathBuf>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = (name.into(), text.into());
+        let document = Document::from_json(&text);
+        Self::new(document, Origin::Text { name, text }, base_dir.into())
+    }
+
+    /// One disk made of layers, top first, as the export with the empty name. Paths are relative to the working directory.
+    ///
+    /// # Errors
+    ///
+    /// If there are no layers, or one is not written as its type wants.
+    pub fn from_layers(
+        resolver: &ResourceResolver,
+        layers: Vec<LayerSpec>,
+    ) -> Result<Self, ConfigError> {
+        let descriptions = layers
+            .iter()
+            .map(|layer| layer.describe(resolver))
+            .collect::<Result<Vec<Value>, InvalidLayerSpec>>()?;
+        let disk = json!({ "type": "layered", "layers": descriptions });
+        let document = resource::from_value(&disk).map(Document::of_disk);
+        Self::new(document, Origin::Layers(layers), PathBuf::new())
+    }
+
+    fn new(
+        document: Result<Document, ResolveError>,
+        origin: Origin,
+        base_dir: PathBuf,
+    ) -> Result<Self, ConfigError> {
+        match document {
+            Ok(document) => Ok(Self {
+                document,
+                origin,
+                base_dir,
+            }),
+            Err(error) => Err(origin.explain(error)),
+        }
+    }
+
+    /// What it says.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Everything that can be said against it without opening anything.
+    pub fn check(&self, resolver: &ResourceResolver) -> Vec<ConfigError> {
+        let exports = self.document.exports.iter();
+        exports
+            .flat_map(|export| resolver.check(&export.disk))
+            .map(|error| self.explain(error))
+            .collect()
+    }
+
+    /// Opens every disk, all at the same time; read-only, if `read_only` or the export says so.
+    ///
+    /// A dropped future closes what it has opened.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first export that cannot be opened. Then nothing stays open.
+    pub async fn open(
+        &self,
+        resolver: &ResourceResolver,
+        read_only: bool,
+    ) -> Result<Vec<OpenExport>, ConfigError> {
+        let exports = self.document.exports.iter();
+        // To the end, also after an error: what one of them still has open would lock the next attempt out.
+        let opened = join_all(exports.map(|export| self.open_one(resolver, export, read_only)));
+        opened.await.into_iter().collect()
+    }
+
+    async fn open_one(
+        &self,
+        resolver: &ResourceResolver,
+        export: &Export,
+        read_only: bool,
+    ) -> Result<OpenExport, ConfigError> {
+        let parameters = ResolveDiskParameters::new(read_only || export.read_only);
+        let context = resolver.context(&self.base_dir);
+        match context.resolve(export.disk.clone(), parameters).await {
+            Ok(ResolvedDisk(disk)) => Ok(OpenExport {
+                name: export.name.clone(),
+                disk,
+            }),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Says where in this configuration an error is.
+    pub fn explain(&self, error: ResolveError) -> ConfigError {
+        self.origin.explain(error)
+    }
+
+    /// An error about the address `listen[index]` of the document.
+    pub fn wrong_address(&self, index: usize, message: impl Into<String>) -> ConfigError {
+        let path = JsonPath::root().key("listen").index(index);
+        self.explain(ResolveError::bad_value(path, message))
+    }
+}
+
+impl Origin {
+    fn explain(&self, error: ResolveError) -> ConfigError {
+        let message = match self {
+            Origin::Text { name, text } => error.located(name, text),
+            Origin::Layers(layers) => in_layers(layers, &error),
+        };
+        ConfigError::Wrong {
+            message,
+            source: error,
+        }
+    }
+}
+
+/// The message for an error in the disk that was made of `layers`, in terms of the command line.
+fn in_layers(layers: &[LayerSpec], error: &ResolveError) -> String {
+    let (index, rest) = match error.path().segments() {
+        [Segment::Key(_), Segment::Index(index), rest @ ..] => (*index, rest),
+        [Segment::Key(_)] => return format!("the layers: {}", error.problem()),
+        _ => return error.to_string(),
+    };
+    let rest: JsonPath = rest.iter().cloned().collect();
+    let colon = if rest.is_root() { "" } else { ": " };
+    match layers.get(index) {
+        Some(layer) => format!("layer {layer}: {rest}{colon}{}", error.problem()),
+        None => error.to_string(),
+    }
+}
+
+/// The text of a file, or why it is none.
+fn text_of(bytes: Vec<u8>) -> Result<String, &'static str> {
+    if bytes.len() > CONFIG_LEN_MAX {
+        return Err("this is longer than 16 MiB");
+    }
+    if bytes.contains(&0) {
+        return Err("this is not text");
+    }
+    String::from_utf8(bytes).map_err(|_| "this is not text in UTF-8")
+}

@@ -1,0 +1,277 @@
+//! Disks opened from what users write.
+
+use disk_backend::Disk;
+use disk_resolver::{Config, LayerSpec, layer_spec_forms, open_disk, resolver, schema};
+use futures_lite::future::block_on;
+use guestmem::GuestMemory;
+use scsi_buffers::OwnedRequestBuffers;
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn read(disk: &Disk, sector: u64) -> Vec<u8> {
+    let len = disk.sector_size() as usize;
+    let memory = GuestMemory::allocate(len);
+    let buffers = OwnedRequestBuffers::linear(0, len, true);
+    block_on(disk.read_vectored(&buffers.buffer(&memory), sector)).unwrap();
+    let mut bytes = vec![0; len];
+    memory.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+fn write(disk: &Disk, sector: u64, byte: u8) -> Result<(), disk_backend::DiskError> {
+    let len = disk.sector_size() as usize;
+    let memory = GuestMemory::allocate(len);
+    memory.fill_at(0, byte, len).unwrap();
+    let buffers = OwnedRequestBuffers::linear(0, len, false);
+    block_on(disk.write_vectored(&buffers.buffer(&memory), sector, false))
+}
+
+fn image(dir: &Path, name: &str, byte: u8) {
+    std::fs::write(dir.join(name), vec![byte; 64 << 10]).unwrap();
+}
+
+/// The only disk of a configuration.
+fn open(config: &Config, read_only: bool) -> Disk {
+    let mut exports = block_on(config.open(&resolver(), read_only)).unwrap();
+    assert_eq!(exports.len(), 1);
+    exports.remove(0).disk
+}
+
+fn layers(specs: &[&str]) -> Config {
+    let specs = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+    Config::from_layers(&resolver(), specs).unwrap()
+}
+
+#[test]
+fn a_throw_away_copy_of_a_file_is_written_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "base.raw", 7);
+    let json = r#"{ "type": "layered", "layers": [
+        { "type": "ram" },
+        { "type": "disk", "disk": { "type": "file", "path": "base.raw", "read_only": true } } ] }"#;
+    let disk = block_on(open_disk(json, dir.path(), false)).unwrap();
+    assert_eq!(disk.sector_count(), 128);
+    write(&disk, 3, 9).unwrap();
+    assert_eq!((read(&disk, 3)[0], read(&disk, 4)[0]), (9, 7));
+    drop(disk);
+    let base = std::fs::read(dir.path().join("base.raw")).unwrap();
+    assert!(base.iter().all(|&byte| byte == 7));
+}
+
+#[test]
+fn a_bare_disk_stands_where_a_layer_is_expected() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "base.raw", 7);
+    let json = r#"{ "type": "layered", "layers": [
+        { "type": "ram" },
+        { "type": "layered", "layers": [ { "type": "file", "path": "base.raw" } ] } ] }"#;
+    let disk = block_on(open_disk(json, dir.path(), false)).unwrap();
+    assert_eq!(read(&disk, 127)[511], 7);
+}
+
+#[test]
+fn a_configuration_names_files_relative_to_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("images")).unwrap();
+    image(&dir.path().join("images"), "a.raw", 1);
+    let path = dir.path().join("disk.json");
+    std::fs::write(&path, r#"{ "type": "file", "path": "images/a.raw" }"#).unwrap();
+    let config = Config::read(&path).unwrap();
+    assert_eq!(config.document().exports[0].name, "");
+    assert_eq!(read(&open(&config, true), 0)[0], 1);
+}
+
+#[test]
+fn each_export_is_opened_under_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "a.raw", 1);
+    image(dir.path(), "b.raw", 2);
+    let text = r#"{
+        "exports": [
+            { "name": "a", "disk": { "type": "file", "path": "a.raw" } },
+            { "name": "b", "disk": { "type": "file", "path": "b.raw" }, "read_only": true }
+        ],
+        "listen": ["unix:/tmp/x", "tcp:127.0.0.1:10809"]
+    }"#;
+    let config = Config::from_text("x.json", text, dir.path()).unwrap();
+    assert_eq!(config.document().listen.len(), 2);
+    let exports = block_on(config.open(&resolver(), false)).unwrap();
+    let names: Vec<_> = exports.iter().map(|export| export.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(read(&exports[1].disk, 0)[0], 2);
+    assert!(!exports[0].disk.is_read_only());
+    assert!(exports[1].disk.is_read_only());
+    write(&exports[0].disk, 0, 3).unwrap();
+    write(&exports[1].disk, 0, 3).unwrap_err();
+}
+
+#[test]
+fn read_only_reaches_every_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "a.raw", 1);
+    let json = r#"{ "type": "layered", "layers": [
+        { "type": "ram" }, { "type": "file", "path": "a.raw" } ] }"#;
+    let disk = block_on(open_disk(json, dir.path(), true)).unwrap();
+    assert!(disk.is_read_only());
+    write(&disk, 0, 3).unwrap_err();
+}
+
+#[test]
+fn nothing_stays_open_of_a_configuration_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "a.raw", 1);
+    let text = r#"{ "exports": [
+        { "name": "a", "disk": { "type": "file", "path": "a.raw" } },
+        { "name": "b", "disk": { "type": "file", "path": "missing.raw" } } ] }"#;
+    let config = Config::from_text("x.json", text, dir.path()).unwrap();
+    block_on(config.open(&resolver(), false)).unwrap_err();
+    let alone = r#"{ "type": "file", "path": "a.raw" }"#;
+    block_on(open_disk(alone, dir.path(), false)).unwrap();
+}
+
+#[test]
+fn a_check_opens_nothing() {
+    let text = r#"{ "exports": [
+        { "name": "a", "disk": { "type": "file", "path": "missing.raw" } },
+        { "name": "b", "disk": { "type": "layered", "layers": [{ "type": "ram", "sise": 1 }, { "type": "rum" }] } } ] }"#;
+    let config = Config::from_text("x.json", text, "").unwrap();
+    let errors: Vec<_> = config
+        .check(&resolver())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            "x.json:3: exports[1].disk.layers[0].sise: unknown key; did you mean \"size\"?",
+            "x.json:3: exports[1].disk.layers[1].type: unknown type of layer \"rum\"; did you mean \"ram\"?",
+        ]
+    );
+}
+
+#[test]
+fn layers_of_the_command_line_make_a_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "base.raw", 7);
+    let base = dir.path().join("base.raw");
+    let base = base.to_str().unwrap();
+    let disk = open(&layers(&["ram", &format!("file:{base},ro")]), false);
+    write(&disk, 0, 9).unwrap();
+    assert_eq!((read(&disk, 0)[0], read(&disk, 1)[0]), (9, 7));
+    drop(disk);
+    let new = dir.path().join("new, file.raw");
+    let new = new.to_str().unwrap();
+    let spec = format!("file:{},create=true,size=1M", new.replace(',', ",,"));
+    assert_eq!(open(&layers(&[&spec]), false).sector_count(), 2048);
+    assert_eq!(std::fs::metadata(new).unwrap().len(), 1 << 20);
+    let json = json!({ "type": "file", "path": base }).to_string();
+    assert_eq!(
+        open(&layers(&["ram:1M,sector_size=512", &json]), false).sector_count(),
+        2048
+    );
+}
+
+#[test]
+fn a_layer_spec_stands_for_json() {
+    for (spec, expected) in [
+        ("ram", json!({ "type": "ram" })),
+        ("ram:1G", json!({ "type": "ram", "size": "1G" })),
+        (
+            "ram,size=1G,sector_size=4096",
+            json!({ "type": "ram", "size": "1G", "sector_size": 4096 }),
+        ),
+        (
+            "ram,read_cache",
+            json!({ "type": "ram", "read_cache": true }),
+        ),
+        (
+            "file:base.raw",
+            json!({ "type": "file", "path": "base.raw" }),
+        ),
+        (
+            "file:a:b=c.raw,ro",
+            json!({ "type": "file", "path": "a:b=c.raw", "read_only": true }),
+        ),
+        (
+            "file:a,,b,read_only=false",
+            json!({ "type": "file", "path": "a,b", "read_only": false }),
+        ),
+        (
+            "file:new.raw,create=true,size=10G",
+            json!({ "type": "file", "path": "new.raw", "create": true, "size": "10G" }),
+        ),
+        (
+            r#" { "type": "ram", "size": 512 }"#,
+            json!({ "type": "ram", "size": 512 }),
+        ),
+    ] {
+        let parsed: LayerSpec = spec.parse().unwrap();
+        assert_eq!(parsed.describe(&resolver()).unwrap(), expected, "{spec}");
+    }
+}
+
+#[test]
+fn the_forms_of_layer_specs_are_listed_for_help() {
+    let forms: Vec<_> = layer_spec_forms(&resolver())
+        .into_iter()
+        .map(|(form, _)| form)
+        .collect();
+    assert_eq!(forms, ["ram[:SIZE]", "file:PATH"]);
+}
+
+#[test]
+fn every_type_is_documented() {
+    for kind in resolver().documentation() {
+        for of_type in kind.types {
+            assert!(!of_type.summary.is_empty(), "{}", of_type.id);
+            for field in of_type.fields {
+                assert!(
+                    !field.description.is_empty(),
+                    "{}.{}",
+                    of_type.id,
+                    field.name
+                );
+                assert_ne!(field.value_type, "any", "{}.{}", of_type.id, field.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_schema_leads_from_the_document_to_every_type() {
+    let schema = schema(&resolver()).to_value();
+    assert_eq!(
+        schema["anyOf"],
+        json!([{ "$ref": "#/$defs/Document" }, { "$ref": "#/$defs/disk" }])
+    );
+    let definitions = &schema["$defs"];
+    for name in [
+        "disk.file",
+        "disk.layered",
+        "layer.ram",
+        "layer.disk",
+        "layer.file",
+    ] {
+        assert!(definitions[name].is_object(), "{name}");
+    }
+    assert_eq!(
+        definitions["Export"]["properties"]["disk"]["$ref"],
+        "#/$defs/disk"
+    );
+    fn references(value: &Value) -> Vec<&str> {
+        match value {
+            Value::Object(object) => {
+                let own = object.get("$ref").and_then(Value::as_str);
+                own.into_iter()
+                    .chain(object.values().flat_map(references))
+                    .collect()
+            }
+            Value::Array(array) => array.iter().flat_map(references).collect(),
+            _ => Vec::new(),
+        }
+    }
+    for reference in references(&schema) {
+        let name = reference.strip_prefix("#/$defs/").unwrap();
+        assert!(definitions[name].is_object(), "{reference}");
+    }
+}
