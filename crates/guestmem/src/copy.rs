@@ -29,6 +29,7 @@ use x86_64 as machine;
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline]
 pub fn read(from: Segment<'_>, to: &mut [u8]) {
     assert_eq!(from.len(), to.len(), "a copy has one length");
     // SAFETY: a segment may be read for its lifetime; `to` is as long, and exclusively ours.
@@ -42,6 +43,7 @@ pub fn read(from: Segment<'_>, to: &mut [u8]) {
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline]
 pub unsafe fn write(to: Segment<'_>, from: &[u8]) {
     assert_eq!(to.len(), from.len(), "a copy has one length");
     // SAFETY: the caller promises that `to` may be written; `from` is as long, and unchanging.
@@ -51,7 +53,8 @@ pub unsafe fn write(to: Segment<'_>, from: &[u8]) {
 /// Sets all of `to` to `byte`.
 ///
 /// # Safety
-/// As for [`write`].
+/// As for [`write()`].
+#[inline]
 pub unsafe fn fill(to: Segment<'_>, byte: u8) {
     // SAFETY: the caller promises that `to` may be written.
     unsafe { machine::fill(to.as_ptr().cast_mut().cast(), byte, to.len()) }
@@ -60,10 +63,11 @@ pub unsafe fn fill(to: Segment<'_>, byte: u8) {
 /// Copies all of `from` over all of `to`. Where the two overlap, which bytes end up there is unspecified.
 ///
 /// # Safety
-/// As for [`write`].
+/// As for [`write()`].
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline]
 pub unsafe fn copy(to: Segment<'_>, from: Segment<'_>) {
     assert_eq!(to.len(), from.len(), "a copy has one length");
     // SAFETY: `from` may be read, and the caller promises that `to` may be written.

@@ -161,15 +161,18 @@ impl GuestMemory {
     /// The host memory behind `len` bytes from guest address `address` on, one segment for each region crossed.
     ///
     /// After an error the iterator ends. Segments yielded before it are good.
+    #[inline]
     pub fn segments(&self, address: u64, len: usize) -> Segments<'_> {
         self.walk(address, len, Access::Read)
     }
 
     /// As [`segments`](Self::segments), and an error where memory may not be written.
+    #[inline]
     pub fn writable_segments(&self, address: u64, len: usize) -> Segments<'_> {
         self.walk(address, len, Access::Write)
     }
 
+    #[inline]
     fn walk(&self, address: u64, len: usize, access: Access) -> Segments<'_> {
         Segments {
             memory: self,
@@ -214,35 +217,33 @@ impl GuestMemory {
     }
 
     /// The first piece, at least one byte long, of a range that is not empty.
+    #[inline]
     fn first_segment(
         &self,
         address: u64,
         len: usize,
         access: Access,
     ) -> Result<Segment<'_>, AccessError> {
-        let out_of_range = AccessError::OutOfRange {
-            address,
-            len: len as u64,
-        };
         let after = match &*self.regions {
             [_] => 1,
             regions => regions.partition_point(|region| region.address <= address),
         };
-        let region = after
-            .checked_sub(1)
-            .map(|index| &self.regions[index])
-            .ok_or(out_of_range)?;
-        let offset = address.checked_sub(region.address).ok_or(out_of_range)?;
-        if offset >= region.segment.len() as u64 {
-            return Err(out_of_range);
+        if let Some(region) = self.regions[..after].last()
+            && let Some(offset) = address.checked_sub(region.address)
+            && offset < region.segment.len() as u64
+        {
+            if access == Access::Write && !region.is_writable {
+                return Err(AccessError::ReadOnly);
+            }
+            // It fits: it is below a length of host memory.
+            let offset = offset as usize;
+            let len = len.min(region.segment.len() - offset);
+            return Ok(region.segment.subsegment(offset, len));
         }
-        if access == Access::Write && !region.is_writable {
-            return Err(AccessError::ReadOnly);
-        }
-        let offset = offset as usize;
-        Ok(region
-            .segment
-            .subsegment(offset, len.min(region.segment.len() - offset)))
+        Err(AccessError::OutOfRange {
+            address,
+            len: len as u64,
+        })
     }
 }
 
@@ -266,6 +267,7 @@ pub struct Segments<'a> {
 impl<'a> Iterator for Segments<'a> {
     type Item = Result<Segment<'a>, AccessError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.done == self.len {
             return None;

@@ -26,6 +26,7 @@ unsafe impl Sync for Segment<'_> {}
 
 impl<'a> Segment<'a> {
     /// Memory that may only be read.
+    #[inline]
     pub const fn from_slice(bytes: &'a [u8]) -> Self {
         Segment {
             base: bytes.as_ptr().cast(),
@@ -35,6 +36,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Memory that may be read and written, borrowed exclusively for all of `'a`.
+    #[inline]
     pub const fn from_mut(bytes: &'a mut [u8]) -> Self {
         Segment {
             base: bytes.as_mut_ptr().cast_const().cast(),
@@ -57,6 +59,7 @@ impl<'a> Segment<'a> {
     /// # Safety
     /// For all of `'a`, the `len` bytes at `base` are one mapped allocation that may be read, and nobody accesses them as
     /// plain Rust memory in conflict with the accesses made through the segment.
+    #[inline]
     pub const unsafe fn from_raw_parts(base: *const AtomicU8, len: usize) -> Self {
         Segment {
             base,
@@ -66,16 +69,19 @@ impl<'a> Segment<'a> {
     }
 
     /// The length, in bytes.
+    #[inline]
     pub const fn len(&self) -> usize {
         self.len_bytes
     }
 
     /// Whether there is not a single byte.
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.len_bytes == 0
     }
 
     /// The first byte, for a kernel or a ring. What writes through it must know that the memory may be written.
+    #[inline]
     pub const fn as_ptr(&self) -> *const AtomicU8 {
         self.base
     }
@@ -84,6 +90,7 @@ impl<'a> Segment<'a> {
     ///
     /// # Panics
     /// If they do not lie inside the segment.
+    #[inline]
     pub const fn subsegment(&self, offset: usize, len: usize) -> Segment<'a> {
         assert!(
             offset <= self.len_bytes && len <= self.len_bytes - offset,

@@ -6,6 +6,7 @@ use guestmem::AccessError;
 use guestmem::Segment;
 use std::fmt;
 use std::iter::FusedIterator;
+use std::ops::Range;
 
 /// A place in a source, and how many bytes are left from there.
 #[derive(Clone, Copy)]
@@ -43,13 +44,9 @@ impl<'a> Cursor<'a> {
         *self = Cursor::new(self.source, self.position + len, self.len - len);
     }
 
-    /// The next piece, at most `max` bytes, and steps over it. There must be bytes left, and `max` must not be 0.
-    /// After an error the cursor stands where it stood.
-    pub(crate) fn next_piece(
-        &mut self,
-        max: usize,
-        direction: Direction,
-    ) -> Result<Segment<'a>, AccessError> {
+    /// The next piece, at most `max` bytes, and the entry it is in. There must be bytes left, and `max` must not be 0.
+    #[inline]
+    fn peek(&self, max: usize, direction: Direction) -> Result<(Segment<'a>, usize), AccessError> {
         let max = max.min(self.len);
         assert!(max > 0, "a piece has at least one byte");
         let ends = self.source.ends();
@@ -61,19 +58,82 @@ impl<'a> Cursor<'a> {
             while ends[index] <= self.position {
                 index += 1;
             }
-            let start = index.checked_sub(1).map_or(0, |before| ends[before]);
+            let start = if index == 0 { 0 } else { ends[index - 1] };
             (index, start, ends[index] - self.position)
         };
-        let segment = self.source.piece(
-            index,
-            self.position - entry_start,
-            max.min(entry_rest),
-            direction,
-        )?;
-        self.index = index;
-        self.position += segment.len();
-        self.len -= segment.len();
+        let offset = self.position - entry_start;
+        let segment = self
+            .source
+            .piece(index, offset, max.min(entry_rest), direction)?;
+        Ok((segment, index))
+    }
+
+    /// The next piece, at most `max` bytes, and steps over it. There must be bytes left, and `max` must not be 0.
+    /// After an error the cursor stands where it stood.
+    #[inline]
+    pub(crate) fn next_piece(
+        &mut self,
+        max: usize,
+        direction: Direction,
+    ) -> Result<Segment<'a>, AccessError> {
+        let (segment, index) = self.peek(max, direction)?;
+        self.step(index, segment.len());
         Ok(segment)
+    }
+
+    /// Calls `each` with the next `len` bytes, piece by piece, and the place of each piece among them, and steps over
+    /// them; not at all unless every piece may be used.
+    #[inline]
+    pub(crate) fn transfer(
+        &mut self,
+        len: usize,
+        direction: Direction,
+        mut each: impl FnMut(Segment<'a>, Range<usize>),
+    ) -> Result<(), AccessError> {
+        self.check_left(len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        // Nearly every call stays in one segment: then one look is check and answer.
+        let (first, index) = self.peek(len, direction)?;
+        if first.len() == len {
+            self.step(index, len);
+            each(first, 0..len);
+            return Ok(());
+        }
+        self.check(len, direction)?;
+        let mut done = 0;
+        while done < len {
+            let segment = self.next_piece(len - done, direction)?;
+            each(segment, done..done + segment.len());
+            done += segment.len();
+        }
+        Ok(())
+    }
+
+    /// Steps over `len` bytes that lie in the entry `index`.
+    #[inline]
+    fn step(&mut self, index: usize, len: usize) {
+        self.index = index;
+        self.position += len;
+        self.len -= len;
+    }
+
+    /// Steps over `len` bytes if they are there.
+    pub(crate) fn try_skip(&mut self, len: usize) -> Result<(), AccessError> {
+        self.check_left(len)?;
+        self.skip(len);
+        Ok(())
+    }
+
+    fn check_left(&self, len: usize) -> Result<(), AccessError> {
+        if len <= self.len {
+            return Ok(());
+        }
+        Err(AccessError::OutOfRange {
+            address: 0,
+            len: len as u64,
+        })
     }
 
     /// Checks that the next `len` bytes, which must be there, are memory that may be used so.

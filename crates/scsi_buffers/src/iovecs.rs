@@ -12,10 +12,13 @@ pub const IOVEC_COUNT_MAX: usize = 1024;
 /// The most bytes in one batch (Linux transfers no more in one call).
 pub const IOVEC_BYTES_MAX: usize = 0x7fff_f000;
 
+/// Segments of a batch that need no heap: 128 KiB in separate guest pages, wherever in the first page they begin.
+const INLINE_COUNT: usize = 33;
+
 /// One batch of segments; see [`RequestBuffers::iovecs`](crate::RequestBuffers::iovecs). Dereferences to the segments.
 #[derive(Clone, Debug, Default)]
 pub struct Iovecs<'a> {
-    segments: SmallVec<[Segment<'a>; 16]>,
+    segments: SmallVec<[Segment<'a>; INLINE_COUNT]>,
     len_bytes: usize,
 }
 

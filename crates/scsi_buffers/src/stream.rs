@@ -30,19 +30,16 @@ impl<'a> BufferReader<'a> {
 }
 
 impl MemoryRead for BufferReader<'_> {
+    #[inline]
     fn read(&mut self, data: &mut [u8]) -> Result<(), AccessError> {
-        transfer(
-            &mut self.cursor,
-            data.len(),
-            Direction::ReadOnly,
-            |segment, range| {
+        self.cursor
+            .transfer(data.len(), Direction::ReadOnly, |segment, range| {
                 copy::read(segment, &mut data[range]);
-            },
-        )
+            })
     }
 
     fn skip(&mut self, len: usize) -> Result<(), AccessError> {
-        skip(&mut self.cursor, len)
+        self.cursor.try_skip(len)
     }
 
     fn len(&self) -> usize {
@@ -55,7 +52,7 @@ impl<'a> BufferWriter<'a> {
         BufferWriter { cursor, direction }
     }
 
-    /// As [`transfer`], over memory that may be written.
+    /// As [`Cursor::transfer`], over memory that may be written.
     fn transfer(
         &mut self,
         len: usize,
@@ -63,12 +60,13 @@ impl<'a> BufferWriter<'a> {
     ) -> Result<(), AccessError> {
         match self.direction {
             Direction::ReadOnly => Err(AccessError::ReadOnly),
-            Direction::ReadWrite => transfer(&mut self.cursor, len, Direction::ReadWrite, each),
+            Direction::ReadWrite => self.cursor.transfer(len, Direction::ReadWrite, each),
         }
     }
 }
 
 impl MemoryWrite for BufferWriter<'_> {
+    #[inline]
     fn write(&mut self, data: &[u8]) -> Result<(), AccessError> {
         self.transfer(data.len(), |segment, range| {
             // SAFETY: `BufferWriter::transfer` gives only memory that the request may write, resolved for writing.
@@ -76,6 +74,7 @@ impl MemoryWrite for BufferWriter<'_> {
         })
     }
 
+    #[inline]
     fn fill(&mut self, byte: u8, len: usize) -> Result<(), AccessError> {
         self.transfer(len, |segment, _| {
             // SAFETY: as in `write`.
@@ -84,57 +83,12 @@ impl MemoryWrite for BufferWriter<'_> {
     }
 
     fn skip(&mut self, len: usize) -> Result<(), AccessError> {
-        skip(&mut self.cursor, len)
+        self.cursor.try_skip(len)
     }
 
     fn len(&self) -> usize {
         self.cursor.len()
     }
-}
-
-/// Calls `each` with the next `len` bytes, piece by piece, and the place of each piece among them, and advances; not at
-/// all unless every piece may be used.
-fn transfer<'a>(
-    cursor: &mut Cursor<'a>,
-    len: usize,
-    direction: Direction,
-    mut each: impl FnMut(Segment<'a>, Range<usize>),
-) -> Result<(), AccessError> {
-    check_left(cursor, len)?;
-    if len == 0 {
-        return Ok(());
-    }
-    // Nearly every call stays in one segment: then one look is check and answer.
-    let mut next = *cursor;
-    let first = next.next_piece(len, direction)?;
-    if first.len() < len {
-        next.check(len - first.len(), direction)?;
-    }
-    each(first, 0..first.len());
-    let mut done = first.len();
-    while done < len {
-        let segment = next.next_piece(len - done, direction)?;
-        each(segment, done..done + segment.len());
-        done += segment.len();
-    }
-    *cursor = next;
-    Ok(())
-}
-
-fn skip(cursor: &mut Cursor<'_>, len: usize) -> Result<(), AccessError> {
-    check_left(cursor, len)?;
-    cursor.skip(len);
-    Ok(())
-}
-
-fn check_left(cursor: &Cursor<'_>, len: usize) -> Result<(), AccessError> {
-    if len <= cursor.len() {
-        return Ok(());
-    }
-    Err(AccessError::OutOfRange {
-        address: 0,
-        len: len as u64,
-    })
 }
 
 impl fmt::Debug for BufferReader<'_> {
