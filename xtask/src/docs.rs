@@ -103,12 +103,15 @@ fn difference(file: &str, kept: &str, fresh: &str) -> Option<String> {
 fn output(platter: &Path, arguments: &[&str]) -> Fallible<String> {
     let mut command = Command::new(platter);
     // The help is wrapped to the terminal's width: to every machine the same one.
-    run::output(
-        command
-            .args(arguments)
-            .env("COLUMNS", "100")
-            .env("NO_COLOR", "1"),
-    )
+    command
+        .args(arguments)
+        .env("COLUMNS", "100")
+        .env("NO_COLOR", "1");
+    let text = run::output(&mut command)?;
+    if text.trim().is_empty() {
+        return Err(format!("`{}` printed nothing", run::as_line(&command)));
+    }
+    Ok(text)
 }
 
 /// The help of the program and of each command below it, in the order in which the help names them.
@@ -182,6 +185,12 @@ mod tests {
             error.contains("cli.md") && error.contains("false --help"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_page_of_nothing_is_an_error_that_names_the_command() {
+        let error = output(Path::new("sh"), &["-c", ":"]).unwrap_err();
+        assert!(error.contains("printed nothing"), "{error}");
     }
 
     #[test]
