@@ -46,7 +46,7 @@ pub async fn open_disk(
     Ok(disk)
 }
 
-/// The JSON schema of a [`Config`]'s text: a [`Document`], or one disk.
+/// The JSON schema of a [`Config`](crate::Config)'s text: a [`Document`], or one disk.
 pub fn schema(resolver: &ResourceResolver) -> Schema {
     resolver.schema_of::<Root>()
 }

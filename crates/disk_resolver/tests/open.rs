@@ -275,3 +275,24 @@ fn the_schema_leads_from_the_document_to_every_type() {
         assert!(definitions[name].is_object(), "{reference}");
     }
 }
+
+#[test]
+fn stacks_may_be_nested_up_to_the_limit() {
+    let nested = |disks: usize| {
+        let mut json = r#"{ "type": "ram", "size": "1M" }"#.to_owned();
+        for _ in 0..disks {
+            json = format!(r#"{{ "type": "layered", "layers": [{json}] }}"#);
+        }
+        block_on(open_disk(&json, "", false))
+    };
+    let disk = nested(32).unwrap();
+    write(&disk, 5, 3).unwrap();
+    assert_eq!(read(&disk, 5)[0], 3);
+    let tree = block_on(inspect::inspect("", None, &disk)).unwrap();
+    assert!(tree.to_string().contains("\"ram\""));
+    let error = nested(33).unwrap_err().to_string();
+    assert!(
+        error.ends_with("may contain each other at most 64 levels deep"),
+        "{error}"
+    );
+}
