@@ -1,24 +1,38 @@
 //! Serving while a command runs.
 
 use crate::exit::Failure;
+use shared_child::SharedChild;
+use shared_child::unix::SharedChildExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
 
 /// Starts `command` in a shell, told where the disk is.
 ///
 /// # Errors
 /// If the shell cannot be started.
-pub(crate) fn start(command: &str, uri: &str, socket: Option<&Path>) -> Result<Child, Failure> {
+pub(crate) fn start(
+    command: &str,
+    uri: &str,
+    socket: Option<&Path>,
+) -> Result<Arc<SharedChild>, Failure> {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).env("PLATTER_URI", uri);
     match socket {
         Some(socket) => shell.env("PLATTER_SOCKET", socket),
         None => shell.env_remove("PLATTER_SOCKET"),
     };
-    shell
-        .spawn()
+    SharedChild::spawn(&mut shell)
+        .map(Arc::new)
         .map_err(|error| Failure::running(format!("cannot start `sh` for --run: {error}")))
+}
+
+/// Asks the command to end, if it has not.
+pub(crate) fn terminate(child: &SharedChild) {
+    if let Err(error) = child.send_signal(signal_hook::consts::SIGTERM) {
+        tracing::warn!("cannot end the command of --run: {error}");
+    }
 }
 
 /// The exit code that tells of a command's end as shells do.

@@ -7,8 +7,10 @@ use crate::runtime_dir::runtime_dir;
 use crate::{command, connect, signals};
 use disk_resolver::OpenExport;
 use frontend_nbd::{Export, Limits, ListenAddress, Server, ServerHandle};
+use shared_child::SharedChild;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode};
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
 /// Serves until a signal comes, or the command of `--run` ends.
@@ -22,18 +24,22 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     };
     let (server, addresses) = start(&plan, &disks, private_dir.as_ref().map(|dir| dir.path()))?;
     let handle = server.handle();
-    let command = match &args.run {
-        Some(command) => Some(start_command(command, &addresses[0], &disks[0].name)?),
+    let waiter = match &args.run {
+        Some(command) => {
+            let child = start_command(command, &addresses[0], &disks[0].name)?;
+            let running = Arc::clone(&child);
+            // The server stops when the command has ended: until then it may want its disk.
+            signals::on_stop(move || command::terminate(&running)).map_err(Failure::running)?;
+            Some(stop_after(child, handle)?)
+        }
         None => {
+            signals::on_stop(move || handle.stop()).map_err(Failure::running)?;
             announce(&disks, &addresses);
             None
         }
     };
-    let stop = handle.clone();
-    signals::on_stop(move || stop.stop()).map_err(Failure::running)?;
-    let ending = command.map(|child| stop_after(child, handle)).transpose()?;
     server.serve().map_err(Failure::running)?;
-    match ending {
+    match waiter {
         Some(waiter) => Ok(waiter.join().expect("waiting for a command does not panic")),
         None => Ok(ExitCode::SUCCESS),
     }
@@ -94,7 +100,7 @@ fn start_command(
     command: &str,
     address: &ListenAddress,
     export_name: &str,
-) -> Result<Child, Failure> {
+) -> Result<Arc<SharedChild>, Failure> {
     let socket = match address {
         ListenAddress::Unix(path) => Some(path.as_path()),
         _ => None,
@@ -104,7 +110,7 @@ fn start_command(
 
 /// Stops the server when the command has ended.
 fn stop_after(
-    mut child: Child,
+    child: Arc<SharedChild>,
     handle: ServerHandle,
 ) -> Result<thread::JoinHandle<ExitCode>, Failure> {
     thread::Builder::new()
