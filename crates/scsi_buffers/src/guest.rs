@@ -121,7 +121,6 @@ impl OwnedRequestBuffers {
 /// Appends `range`, or lengthens the last one when `range` begins where that ends: fewer pieces for all who follow.
 fn push_joined(ranges: &mut SmallVec<[GuestRange; 4]>, range: GuestRange) {
     if let Some(last) = ranges.last_mut()
-        && range.address != NEVER_MEMORY
         && last.address.checked_add(last.len as u64) == Some(range.address)
     {
         last.len += range.len;
