@@ -58,7 +58,7 @@ pub use async_trait::async_trait;
 pub use byte_size::{ByteSize, InvalidByteSize};
 pub use context::{LEVELS_MAX, ResolveContext};
 pub use document::{FieldDoc, KindDoc, TypeDoc};
-pub use error::{Problem, ResolveError};
+pub use error::{OtherKind, Problem, ResolveError};
 pub use handle::{Failure, NoReserved, ResourceHandle, ResourceKind};
 pub use json::{from_str, from_value, parse};
 pub use locate::line_of;
