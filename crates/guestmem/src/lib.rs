@@ -30,9 +30,10 @@
 //!
 //! # Why unsafe
 //!
-//! References cannot describe memory that changes under them, so this crate works with raw pointers. All of it is in
-//! four modules: `copy` (moving bytes), `segment` (a pointer with the lifetime of what it points into), `pages`
-//! (slices over a private mapping) and `region` (the promise a foreign mapping makes).
+//! References cannot describe memory that changes under them, so this crate works with raw pointers: `copy` moves bytes,
+//! `segment` gives a pointer the lifetime of what it points into, `pages` makes slices over a private mapping, `backing`
+//! and `region` hold the promise a foreign mapping makes, `memory` writes where that promise allows it, and `plain` fills a
+//! value byte by byte.
 #![allow(unsafe_code)]
 
 mod access;

@@ -28,7 +28,8 @@
 //! # Why unsafe
 //!
 //! Writing through a `guestmem::Segment` is unsafe, because a segment does not know whether its memory may be written.
-//! [`RequestBuffers`] does: the two calls that write are in `stream` and `request`, behind that check. `bounce` lends the pages it owns as segments.
+//! [`RequestBuffers`] does: all calls that write are in `stream` and `request`, behind that check. `bounce::buffer` lends the
+//! pages it owns as segments.
 #![allow(unsafe_code)]
 
 mod bounce;
