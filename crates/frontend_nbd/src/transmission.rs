@@ -296,11 +296,15 @@ where
         match pending.delivery {
             Delivery::Stream { begun: true } => self.output.end_stream(),
             Delivery::AtEnd | Delivery::AtEndFlushed => {
+                let reply = match pending.request.command {
+                    Command::Read => replies::no_data(style, cookie),
+                    _ => replies::success(cookie),
+                };
                 if pending.request.command == Command::Write {
                     let len = u64::from(pending.request.len);
                     self.session.counters.bytes_written.add(len);
                 }
-                self.output.push(replies::success(style, cookie), None);
+                self.output.push(reply, None);
             }
             // The data was the reply.
             Delivery::Whole | Delivery::Chunks | Delivery::Stream { begun: false } => {}
