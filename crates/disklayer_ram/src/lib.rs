@@ -46,3 +46,12 @@ pub fn ram_disk(size: u64, read_only: bool) -> Result<Disk, RamDiskError> {
         .expect("a RAM layer alone is a legal stack");
     Ok(Disk::new(disk).expect("the layer's sector sizes were checked"))
 }
+
+/// Pages of the project whose examples are compiled and run together with ours.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/src/embedding.md")]
+    mod embedding {}
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+}

@@ -4,7 +4,8 @@
 //! - I1: a request looks at the size while it holds the lock of the chunk that it touches; shrinking changes the size before
 //!   it takes any of those locks. So nothing is stored beyond the end after a shrink has passed.
 //! - I2: an absent sector at or beyond `smallest_sector_count` counts as an explicit zero: sectors that a resize added hide
-//!   what lies below (C10), at no cost.
+//!   what lies below (C10), at no cost. The mark is lowered before a shrink empties any chunk, and is looked at after the
+//!   chunk: whoever finds a sector emptied finds it hidden.
 //! - I3: before the size grows, every chunk beyond the old end is empty.
 
 use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
@@ -80,12 +81,11 @@ impl Store {
         mut marker: SectorMarker<'_>,
     ) -> Result<(), DiskError> {
         let mut writer = buffers.writer();
-        let hidden_from = self.smallest_sector_count.load(Ordering::Acquire);
         for piece in self.pieces(sector, buffers.len()) {
             yield_between_chunks(&piece, sector).await;
             let Some(slot) = self.slots.get(piece.chunk) else {
                 self.check_end(&piece)?;
-                self.read_absent(piece.range, hidden_from, &mut writer, &mut marker)?;
+                self.read_absent(piece.range, &mut writer, &mut marker)?;
                 continue;
             };
             let slot = slot.read();
@@ -98,7 +98,7 @@ impl Store {
                     SectorState::Data => slot.read(at..end, &mut writer)?,
                     SectorState::Zero => writer.zero((end - at) << self.sector_shift)?,
                     SectorState::Absent => {
-                        self.read_absent(range, hidden_from, &mut writer, &mut marker)?;
+                        self.read_absent(range, &mut writer, &mut marker)?;
                         at = end;
                         continue;
                     }
@@ -114,15 +114,14 @@ impl Store {
     fn read_absent(
         &self,
         range: Range<u64>,
-        hidden_from: u64,
         writer: &mut impl MemoryWrite,
         marker: &mut SectorMarker<'_>,
     ) -> Result<(), DiskError> {
-        let hidden = hidden_from.clamp(range.start, range.end);
-        writer.skip(self.len_of(range.start..hidden))?;
-        if hidden < range.end {
-            writer.zero(self.len_of(hidden..range.end))?;
-            marker.set_range(hidden..range.end);
+        let hidden_from = self.hidden_from().clamp(range.start, range.end);
+        writer.skip(self.len_of(range.start..hidden_from))?;
+        if hidden_from < range.end {
+            writer.zero(self.len_of(hidden_from..range.end))?;
+            marker.set_range(hidden_from..range.end);
         }
         Ok(())
     }
@@ -178,7 +177,6 @@ impl Store {
 
     /// What is known of the sectors from `range.start` on: a bounded look.
     pub(crate) fn status(&self, range: Range<u64>) -> LayerStatus {
-        let hidden_from = self.smallest_sector_count.load(Ordering::Acquire);
         let mut status = BlockStatus::default();
         let mut absent = 0;
         let mut at = range.start;
@@ -188,6 +186,7 @@ impl Store {
             }
             let (mut state, mut end) = self.run(at..range.end);
             if state == SectorState::Absent {
+                let hidden_from = self.hidden_from();
                 match at < hidden_from {
                     true => end = end.min(hidden_from),
                     false => state = SectorState::Zero,
@@ -298,6 +297,11 @@ impl Store {
             true => Ok(()),
             false => Err(DiskError::IllegalBlock),
         }
+    }
+
+    /// Where absent sectors begin to count as zeros (I2).
+    fn hidden_from(&self) -> u64 {
+        self.smallest_sector_count.load(Ordering::Acquire)
     }
 
     fn len_of(&self, range: Range<u64>) -> usize {

@@ -227,3 +227,31 @@ fn a_layered_disk_called_directly_checks_its_requests_too() {
     let unmap = DiskIo::unmap(&disk, u64::MAX, 2, false);
     assert!(matches!(block_on(unmap), Err(DiskError::IllegalBlock)));
 }
+
+#[test]
+fn a_read_that_a_shrink_and_a_grow_overtake_does_not_uncover_what_lies_below() {
+    let chunk = 2 * MIB / 512;
+    let base = ram_disk(4 * MIB, false).unwrap();
+    write(&base, 0, 9, 2 * chunk as usize);
+    let disk = stack(vec![
+        DiskLayer::new(LazyRamDiskLayer::new()),
+        DiskLayer::from_disk(base),
+    ]);
+    write(&disk, 0, 1, 2 * chunk as usize);
+    let mut data = vec![0xee; 1024];
+    let host = HostBuffers::from_mut(&mut data);
+    let buffers = host.buffers();
+    let mut reading = Box::pin(disk.read_vectored(&buffers, chunk - 1));
+    // It stops between the two chunks.
+    assert!(block_on(poll_once(&mut reading)).is_none());
+    block_on(disk.resize(chunk)).unwrap();
+    block_on(disk.resize(2 * chunk)).unwrap();
+    block_on(reading).unwrap();
+    drop(host);
+    assert_eq!(data[..512], [1; 512]);
+    assert!(
+        data[512..] == [0; 512] || data[512..] == [1; 512],
+        "{}",
+        data[512]
+    );
+}
