@@ -1,0 +1,50 @@
+//! The clauses of the contract that the kit can find broken.
+
+use std::fmt;
+
+/// A clause of the contract, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Clause {
+    /// Range: what lies inside the disk is served, what does not is refused with the right error, and nothing is transferred.
+    C1,
+    /// Linearizable sectors: what a completed request wrote is what later requests read.
+    C2,
+    /// Flush: a flush of a healthy disk succeeds.
+    C5,
+    /// Unmap: it does to each sector what the disk says it does, for good.
+    C7,
+    /// Cancellation: the operation of a dropped future happens or not, and never after a later overlapping request.
+    C9,
+    /// Resize: sectors that are added read zero; whoever waits for another size learns of it.
+    C10,
+    /// Status: what is said to be zero or a hole reads zero; an answer covers what was asked for from its beginning.
+    C12,
+    /// Layers: a sector comes from the topmost layer that has it; absent from all, it is zero.
+    L1,
+    /// Layers: no unmap uncovers what a lower layer holds. C7 is broken with it.
+    L3,
+}
+
+impl Clause {
+    /// What the clause is about, in a few words.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::C1 => "range and order of errors",
+            Self::C2 => "linearizable sectors",
+            Self::C5 => "flush",
+            Self::C7 => "unmap",
+            Self::C9 => "cancellation",
+            Self::C10 => "resize",
+            Self::C12 => "block status",
+            Self::L1 => "the topmost layer answers",
+            Self::L3 => "no unmap uncovers a lower layer",
+        }
+    }
+}
+
+impl fmt::Display for Clause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?} ({})", self.title())
+    }
+}

@@ -1,0 +1,202 @@
+//! Whether what several threads saw of one sector can have happened one thing after another (C2).
+//!
+//! Each value but zero is written once, so no search is needed: all that touched a value (its write, and the reads that saw it)
+//! must fit into one stretch of time in which it was there. Between the first return and the last call of these the value was
+//! there for certain; nothing else may have been there in between. Zero is written many times: who reads it needs just one
+//! zeroing that can have been the last change.
+
+use std::collections::BTreeMap;
+
+/// What a sector holds, as far as the test cares. Zero is [`ZERO`].
+pub(crate) type Value = u64;
+
+/// The one value that is written more than once.
+pub(crate) const ZERO: Value = 0;
+
+/// One request's effect on one sector. No two events have an instant in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event {
+    pub(crate) is_write: bool,
+    /// What was written, or read.
+    pub(crate) value: Value,
+    pub(crate) called: u64,
+    pub(crate) returned: u64,
+}
+
+/// The time in which a value was there for certain, `from < to`, or, if `to < from`, a time that contains an instant at
+/// which it was there.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    value: Value,
+    from: u64,
+    to: u64,
+}
+
+/// Looks for a contradiction. The first event is the write of what was there before.
+pub(crate) fn check(events: &[Event]) -> Result<(), String> {
+    let stretches = stretches(events)?;
+    let certain: Vec<_> = stretches.iter().filter(|s| s.from < s.to).collect();
+    for value in &certain {
+        let others = stretches.iter().filter(|other| other.value != value.value);
+        for other in others.copied().chain(zero_instants(events)) {
+            if contradicts(value, &other) {
+                return Err(format!(
+                    "value {:#x} was there from {} to {}, but so was {:#x} at an instant between {} and {}",
+                    value.value,
+                    value.from,
+                    value.to,
+                    other.value,
+                    other.from.min(other.to),
+                    other.from.max(other.to)
+                ));
+            }
+        }
+    }
+    check_zeros(events)
+}
+
+/// The stretch of each value but zero.
+fn stretches(events: &[Event]) -> Result<Vec<Stretch>, String> {
+    let mut written = BTreeMap::new();
+    for event in events.iter().filter(|event| event.is_write) {
+        written.insert(event.value, event.called);
+    }
+    let mut by_value = BTreeMap::new();
+    for event in events.iter().filter(|event| event.value != ZERO) {
+        match written.get(&event.value) {
+            Some(called) if event.is_write || *called < event.returned => {}
+            Some(_) => return Err(format!("{event:?} saw a value before its write was called")),
+            None => {
+                return Err(format!(
+                    "{event:?} saw a value that was never written there"
+                ));
+            }
+        }
+        let stretch = by_value.entry(event.value).or_insert(Stretch {
+            value: event.value,
+            from: u64::MAX,
+            to: 0,
+        });
+        stretch.from = stretch.from.min(event.returned);
+        stretch.to = stretch.to.max(event.called);
+    }
+    Ok(by_value.into_values().collect())
+}
+
+/// Each event that had to do with zero contains an instant at which zero was there.
+fn zero_instants(events: &[Event]) -> impl Iterator<Item = Stretch> {
+    let zeros = events.iter().filter(|event| event.value == ZERO);
+    zeros.map(|event| Stretch {
+        value: ZERO,
+        from: event.returned,
+        to: event.called,
+    })
+}
+
+/// Whether `other` was there at some instant at which `certain` was.
+fn contradicts(certain: &Stretch, other: &Stretch) -> bool {
+    if other.from < other.to {
+        certain.from < other.to && other.from < certain.to
+    } else {
+        certain.from < other.to && other.from < certain.to && other.to < other.from
+    }
+}
+
+/// Each read of zero has a zeroing after which nothing else need have been there.
+fn check_zeros(events: &[Event]) -> Result<(), String> {
+    let is_zeroing = |event: &&Event| event.is_write && event.value == ZERO;
+    let zeroings: Vec<_> = events.iter().filter(is_zeroing).collect();
+    let others: Vec<_> = events.iter().filter(|event| event.value != ZERO).collect();
+    for read in events
+        .iter()
+        .filter(|event| !event.is_write && event.value == ZERO)
+    {
+        let is_explained = zeroings.iter().any(|zeroing| {
+            let is_between =
+                |other: &&&Event| zeroing.returned < other.called && other.returned < read.called;
+            zeroing.called < read.returned && !others.iter().any(|other| is_between(&other))
+        });
+        if !is_explained {
+            return Err(format!(
+                "{read:?} saw zeros, but the last zeroing was overwritten before"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(is_write: bool, value: Value, called: u64, returned: u64) -> Event {
+        Event {
+            is_write,
+            value,
+            called,
+            returned,
+        }
+    }
+
+    fn write(value: Value, called: u64, returned: u64) -> Event {
+        event(true, value, called, returned)
+    }
+
+    fn read(value: Value, called: u64, returned: u64) -> Event {
+        event(false, value, called, returned)
+    }
+
+    #[test]
+    fn a_read_beside_a_write_may_see_either_value() {
+        for seen in [1, 2] {
+            check(&[write(1, 0, 0), write(2, 10, 20), read(seen, 12, 15)]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_value_that_was_overwritten_is_not_seen_again() {
+        let error = check(&[write(1, 0, 0), write(2, 10, 20), read(1, 21, 25)]).unwrap_err();
+        assert!(error.contains("0x1 was there from 0 to 21"), "{error}");
+    }
+
+    #[test]
+    fn reads_do_not_go_back() {
+        let begin = [write(1, 0, 0), write(2, 10, 90)];
+        check(&[&begin[..], &[read(1, 20, 30), read(2, 31, 40)]].concat()).unwrap();
+        check(&[&begin[..], &[read(2, 20, 30), read(1, 31, 40)]].concat()).unwrap_err();
+        // Which of two reads that overlap came first, nobody can say.
+        check(&[&begin[..], &[read(2, 20, 35), read(1, 31, 40)]].concat()).unwrap();
+    }
+
+    #[test]
+    fn two_readers_agree_on_the_order_of_two_writes() {
+        let begin = [write(1, 0, 0), write(2, 10, 90), write(3, 11, 91)];
+        let one = [read(2, 20, 21), read(3, 22, 23)];
+        check(&[&begin[..], &one].concat()).unwrap();
+        let other = [read(3, 24, 25), read(2, 26, 27)];
+        check(&[&begin[..], &one, &other].concat()).unwrap_err();
+    }
+
+    #[test]
+    fn values_come_from_writes_that_had_begun() {
+        check(&[write(1, 0, 0), read(2, 3, 4)]).unwrap_err();
+        check(&[write(1, 0, 0), read(2, 3, 4), write(2, 5, 6)]).unwrap_err();
+    }
+
+    #[test]
+    fn zeros_need_a_zeroing_that_nothing_followed() {
+        let begin = [write(ZERO, 0, 0), write(1, 10, 20)];
+        check(&[&begin[..], &[read(ZERO, 15, 25)]].concat()).unwrap();
+        check(&[&begin[..], &[read(ZERO, 21, 25)]].concat()).unwrap_err();
+        check(&[&begin[..], &[write(ZERO, 18, 30), read(ZERO, 21, 25)]].concat()).unwrap();
+        check(&[&begin[..], &[read(1, 12, 13), read(ZERO, 14, 15)]].concat()).unwrap_err();
+    }
+
+    #[test]
+    fn a_value_does_not_survive_a_zeroing() {
+        let begin = [write(1, 0, 0), write(ZERO, 10, 20)];
+        check(&[&begin[..], &[read(1, 15, 25)]].concat()).unwrap();
+        check(&[&begin[..], &[read(1, 21, 25)]].concat()).unwrap_err();
+        check(&[&begin[..], &[read(ZERO, 12, 13), read(1, 14, 15)]].concat()).unwrap_err();
+    }
+}

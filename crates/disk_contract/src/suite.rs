@@ -1,0 +1,239 @@
+//! What is run, on which disks.
+
+use crate::arrangement::Arrangement;
+use crate::fixed::{self, Resizing};
+use crate::handle::Handle;
+use crate::seed::seeds;
+use crate::spec::{DiskSpec, LayerSpec};
+use crate::subject::{Checked, Subject};
+use crate::{Violation, concurrency, random};
+use disk_backend::{Disk, DiskIo};
+use disk_layered::LayerIo;
+use fastrand::Rng;
+use futures_lite::future::block_on;
+use std::ops::Range;
+
+/// The contract as a list of checks: fixed cases, random sequences against an array of bytes, and threads on the same sectors;
+/// for each of some sector sizes and disk sizes.
+///
+/// A check makes many disks by the factory it is given, and stops at the first [`Violation`]. The seeds of its random numbers
+/// are some fixed ones and one that was never used before; all are printed, so the output of a failed test has them even if a
+/// disk panics or hangs. [`SEED_VARIABLE`](crate::SEED_VARIABLE) replays one.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    sector_sizes: Vec<u32>,
+    sector_counts: Vec<u64>,
+    fixed_seed_count: u64,
+    only_seed: Option<u64>,
+    step_count: u32,
+    is_read_only_checked: bool,
+    must_resize: bool,
+}
+
+impl Default for Suite {
+    fn default() -> Self {
+        Self {
+            sector_sizes: vec![512, 4096],
+            sector_counts: vec![1, 7, 70],
+            fixed_seed_count: 2,
+            only_seed: None,
+            step_count: 250,
+            is_read_only_checked: true,
+            must_resize: false,
+        }
+    }
+}
+
+impl Suite {
+    /// Disks of 1, 7 and 70 sectors of 512 and 4096 bytes; 250 random requests in a sequence.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The sector sizes to ask for, in bytes.
+    #[must_use]
+    pub fn sector_sizes(mut self, sector_sizes: impl IntoIterator<Item = u32>) -> Self {
+        self.sector_sizes = sector_sizes.into_iter().collect();
+        self
+    }
+
+    /// The sizes to ask for, in sectors. The kit holds some copies of the disk in memory.
+    #[must_use]
+    pub fn sector_counts(mut self, sector_counts: impl IntoIterator<Item = u64>) -> Self {
+        self.sector_counts = sector_counts.into_iter().collect();
+        self
+    }
+
+    /// The length of a random sequence, in requests.
+    #[must_use]
+    pub fn step_count(mut self, step_count: u32) -> Self {
+        self.step_count = step_count;
+        self
+    }
+
+    /// How many seeds are always used, besides fresh ones.
+    #[must_use]
+    pub fn fixed_seed_count(mut self, fixed_seed_count: u64) -> Self {
+        self.fixed_seed_count = fixed_seed_count;
+        self
+    }
+
+    /// Runs one seed and no other, like [`SEED_VARIABLE`](crate::SEED_VARIABLE): for a fault that shall not come back.
+    #[must_use]
+    pub fn only_seed(mut self, seed: u64) -> Self {
+        self.only_seed = Some(seed);
+        self
+    }
+
+    /// For a type of disk that is never read-only: no such disk is asked for.
+    #[must_use]
+    pub fn without_read_only(mut self) -> Self {
+        self.is_read_only_checked = false;
+        self
+    }
+
+    /// For a type of disk that promises [`resize`](DiskIo::resize): otherwise `Unsupported` is a good answer too.
+    #[must_use]
+    pub fn must_resize(mut self) -> Self {
+        self.must_resize = true;
+        self
+    }
+
+    /// Checks the disks that `make` makes, by their handle. This is the check for a backend.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check_disks(&self, make: impl AsyncFn(DiskSpec) -> Disk) -> Result<(), Violation> {
+        self.check_backends(async |spec| Handle(make(spec).await))
+    }
+
+    /// Checks backends without the handle that protects them from requests that are not well formed: for types that check
+    /// these by themselves, because they are called without a handle too.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check_backends<T: DiskIo>(
+        &self,
+        make: impl AsyncFn(DiskSpec) -> T,
+    ) -> Result<(), Violation> {
+        let seeds = match self.only_seed {
+            Some(seed) => vec![seed],
+            None => seeds(self.fixed_seed_count),
+        };
+        for seed in seeds {
+            announce(seed);
+            for spec in self.specs(seed) {
+                block_on(self.check_shape(&make, spec, seed))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the layers that `make` makes: alone, above disks and layers that are shorter, as long or longer, and below.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check_layers<L: LayerIo>(
+        &self,
+        make: impl AsyncFn(LayerSpec) -> L,
+    ) -> Result<(), Violation> {
+        for arrangement in Arrangement::ALL {
+            self.check_disks(async |spec| arrangement.build(&spec, &make).await)
+                .map_err(|violation| violation.within(arrangement.title()))?;
+        }
+        Ok(())
+    }
+
+    /// One disk without content for each size.
+    fn specs(&self, seed: u64) -> impl Iterator<Item = DiskSpec> {
+        let mut rng = Rng::with_seed(seed);
+        let sizes = self.sector_sizes.iter();
+        let shapes = sizes.flat_map(|size| self.sector_counts.iter().map(|count| (*size, *count)));
+        shapes.map(move |(sector_size, sector_count)| DiskSpec {
+            seed: rng.u64(..),
+            ..DiskSpec::new(sector_count, sector_size)
+        })
+    }
+
+    async fn check_shape<T: DiskIo>(
+        &self,
+        make: &impl AsyncFn(DiskSpec) -> T,
+        spec: DiskSpec,
+        seed: u64,
+    ) -> Checked {
+        let mut rng = Rng::with_seed(spec.seed);
+        let mut next = |content: fn(&mut DiskSpec)| {
+            let mut spec = DiskSpec {
+                seed: rng.u64(..),
+                ..spec.clone()
+            };
+            content(&mut spec);
+            spec
+        };
+
+        let empty = next(|_| ());
+        let disk = make(empty.clone()).await;
+        let mut subject = Subject::new(&disk, empty, "the fixed cases on an empty disk", seed);
+        let resizing = fixed::writable(&mut subject, self.must_resize).await?;
+        drop(disk);
+
+        let filled = next(random_content);
+        let disk = make(filled.clone()).await;
+        let mut subject = Subject::new(&disk, filled, "the fixed cases on a filled disk", seed);
+        fixed::writable(&mut subject, self.must_resize).await?;
+        drop(disk);
+
+        if self.is_read_only_checked {
+            let mut filled = next(random_content);
+            filled.is_read_only = true;
+            let disk = make(filled.clone()).await;
+            let case = "the fixed cases on a read-only disk";
+            fixed::read_only(&mut Subject::new(&disk, filled, case, seed)).await?;
+        }
+
+        self.check_sequence(make, next(random_content), seed, resizing)
+            .await?;
+
+        let stamped = next(concurrency::stamp_content);
+        let disk = make(stamped.clone()).await;
+        let case = "several threads (their order is not replayed)";
+        let mut subject = Subject::new(&disk, stamped, case, seed);
+        subject.verify_initial().await?;
+        concurrency::check(&mut subject)
+    }
+
+    async fn check_sequence<T: DiskIo>(
+        &self,
+        make: &impl AsyncFn(DiskSpec) -> T,
+        spec: DiskSpec,
+        seed: u64,
+        resizing: Resizing,
+    ) -> Checked {
+        let disk = make(spec.clone()).await;
+        let mut subject = Subject::new(&disk, spec, "a random sequence", seed);
+        random::sequence(&mut subject, self.step_count, resizing).await
+    }
+}
+
+/// Runs of zeros and of random bytes.
+fn random_content(spec: &mut DiskSpec) {
+    let mut rng = Rng::with_seed(spec.seed);
+    let size = spec.sector_size as usize;
+    let mut at = 0;
+    while at < spec.content.len() {
+        let end = spec.content.len().min(at + rng.usize(1..12) * size);
+        let run: Range<usize> = at..end;
+        if rng.bool() {
+            rng.fill(&mut spec.content[run]);
+        }
+        at = end;
+    }
+}
+
+#[allow(
+    clippy::print_stdout,
+    reason = "the runner of tests keeps it for those that fail"
+)]
+fn announce(seed: u64) {
+    println!("disk_contract: {}={seed:#x}", crate::SEED_VARIABLE);
+}

@@ -1,0 +1,173 @@
+//! The kit can fail: disks and layers with a planted fault are found, and the clause that they break is named.
+
+mod disk;
+mod layer;
+
+use disk::{Fault, PlantedDisk};
+use disk_backend::Disk;
+use disk_contract::{Clause, Suite, Violation};
+use layer::{LayerFault, PlantedLayer};
+
+fn suite() -> Suite {
+    Suite::new().sector_sizes([512]).sector_counts([1, 30])
+}
+
+/// The disk is called without a handle that would refuse what is not well formed.
+fn check_backend(suite: Suite, fault: Fault) -> Result<(), Violation> {
+    suite.check_backends(async |spec| PlantedDisk::new(spec, fault))
+}
+
+fn check_disk(fault: Fault) -> Result<(), Violation> {
+    suite().check_disks(async |spec| Disk::new(PlantedDisk::new(spec, fault)).unwrap())
+}
+
+fn check_layer(fault: LayerFault) -> Result<(), Violation> {
+    suite().check_layers(async |spec| PlantedLayer::new(spec, fault))
+}
+
+/// The check found the fault, and its report begins with the number of the clause.
+fn assert_breaks(clause: Clause, fault: impl std::fmt::Debug, result: Result<(), Violation>) {
+    let violation = result.expect_err(&format!("{fault:?} was not found"));
+    assert_eq!(violation.clause(), clause, "{fault:?}: {violation}");
+    let report = violation.to_string();
+    assert!(
+        report.starts_with(&format!("{clause:?} (")),
+        "{fault:?}: {report}"
+    );
+    let replay = format!("DISK_CONTRACT_SEED={:#x}", violation.seed());
+    assert!(report.contains(&replay), "{report}");
+    let step = format!("step {}", violation.step());
+    assert!(report.contains(&step), "{report}");
+}
+
+#[test]
+fn without_a_fault_nothing_is_found() -> Result<(), Violation> {
+    check_backend(suite().must_resize(), Fault::None)?;
+    check_disk(Fault::None)?;
+    check_layer(LayerFault::None)
+}
+
+#[test]
+fn requests_that_should_be_refused_are_found() {
+    for fault in [
+        Fault::RangeWrapsAround,
+        Fault::AcceptsEmptyRequestsAnywhere,
+        Fault::DropsPartialSector,
+        Fault::ChecksRangeFirst,
+        Fault::TransfersBeforeItRefuses,
+        Fault::AcceptsWritesThoughReadOnly,
+        Fault::AcceptsUnmapsThoughReadOnly,
+        Fault::RefusesToFallBack,
+    ] {
+        assert_breaks(Clause::C1, fault, check_backend(suite(), fault));
+    }
+}
+
+#[test]
+fn data_in_the_wrong_place_or_of_the_wrong_time_is_found() {
+    for fault in [
+        Fault::WritesOneSectorOff,
+        Fault::LosesLastSectorOfLongWrites,
+        Fault::ReadsStaleData,
+        Fault::MixesUpPieces,
+    ] {
+        assert_breaks(Clause::C2, fault, check_disk(fault));
+    }
+}
+
+#[test]
+fn what_only_threads_can_see_is_found() {
+    for fault in [Fault::TearsSectors, Fault::LosesUpdatesBeside] {
+        assert_breaks(Clause::C2, fault, check_disk(fault));
+    }
+}
+
+#[test]
+fn a_flush_that_fails_is_found() {
+    assert_breaks(Clause::C5, Fault::FlushFails, check_disk(Fault::FlushFails));
+}
+
+#[test]
+fn unmaps_that_do_not_do_what_they_say_are_found() {
+    for fault in [
+        Fault::UnmapKeepsData,
+        Fault::UnmapForgetsLastSector,
+        Fault::UnspecifiedUnmapWavers,
+    ] {
+        assert_breaks(Clause::C7, fault, check_disk(fault));
+    }
+    // The handle does not hand on an unmap that is ignored.
+    let fault = Fault::IgnoredUnmapZeroes;
+    assert_breaks(Clause::C7, fault, check_backend(suite(), fault));
+}
+
+#[test]
+fn a_dropped_write_that_undoes_a_later_one_is_found() {
+    let fault = Fault::DroppedWriteComesLate;
+    let result = check_backend(suite().step_count(2000), fault);
+    assert_breaks(Clause::C9, fault, result);
+}
+
+#[test]
+fn faults_of_resizing_are_found() {
+    for fault in [
+        Fault::GrowingRevivesOldData,
+        Fault::NeverTellsOfResize,
+        Fault::TellsOfResizeTooSoon,
+    ] {
+        assert_breaks(Clause::C10, fault, check_disk(fault));
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_resized_is_found_only_if_it_must_be() {
+    let fault = Fault::CannotResize;
+    check_backend(suite(), fault).unwrap();
+    let result = check_backend(suite().must_resize(), fault);
+    assert_breaks(Clause::C10, fault, result);
+}
+
+#[test]
+fn a_wrong_status_is_found() {
+    for fault in [
+        Fault::HoleOverData,
+        Fault::EmptyStatus,
+        Fault::StatusBeyondRange,
+    ] {
+        assert_breaks(Clause::C12, fault, check_backend(suite(), fault));
+    }
+}
+
+#[test]
+fn layers_that_answer_wrongly_are_found() {
+    for (fault, clause) in [
+        (LayerFault::AnswersForAbsent, Clause::L1),
+        (LayerFault::DeniesLastSector, Clause::C2),
+        (LayerFault::AbsentIsZero, Clause::C12),
+        (LayerFault::PresentIsAbsent, Clause::C12),
+        (LayerFault::GrowingUncovers, Clause::C10),
+    ] {
+        assert_breaks(clause, fault, check_layer(fault));
+    }
+}
+
+#[test]
+fn layers_that_uncover_what_lies_below_are_found() {
+    for (fault, clause) in [
+        (LayerFault::UnmapUncovers, Clause::L3),
+        // From outside this is an unmap without effect.
+        (LayerFault::UnmapSkipsAbsent, Clause::C7),
+        // The kit gives layers their zeros by this method, so the fault shows before anything else happens.
+        (LayerFault::ZeroingUncovers, Clause::L1),
+    ] {
+        assert_breaks(clause, fault, check_layer(fault));
+    }
+}
+
+#[test]
+fn a_replayed_seed_fails_in_the_same_step() {
+    let fault = Fault::LosesLastSectorOfLongWrites;
+    let first = check_backend(suite().fixed_seed_count(0), fault).unwrap_err();
+    let again = check_backend(suite().only_seed(first.seed()), fault).unwrap_err();
+    assert_eq!(first.to_string(), again.to_string());
+}
