@@ -1,1 +1,54 @@
-//! A disk in a file or on a block device.
+//! A disk in a file or on a block device: a raw image, sector by sector.
+//!
+//! Row 7: one [`DiskIo`](disk_backend::DiskIo), and [`FileDiskHandle`], the configuration `{"type": "file", "path": ...}` that
+//! registers itself wherever this crate is linked.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("disk.raw");
+//! use disk_file::{FileDisk, FileDiskOptions};
+//! let options = FileDiskOptions { create: true, size_bytes: Some(1 << 20), ..Default::default() };
+//! let disk = disk_backend::Disk::new(FileDisk::open(&path, &options)?)?;
+//! assert_eq!(disk.sector_count(), 2048);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Guarantees.** Requests are sector-atomic among each other (C2): range locks of our own, because the kernel lets a read beside
+//! a write of a cached file see both. Reads and writes complete whatever the kernel returns short; a file that ends early
+//! is an error, never zeros. A flush and a FUA write are an `fdatasync` that began after they came. What is in the page cache,
+//! or on tmpfs, is served at once; all else on a pool of threads, holding its range and owning its memory to the end, also
+//! if its future is dropped (C9). Unmapped ranges read zero, and holes give their space back.
+//!
+//! The image is locked against other disks of ours and against QEMU, by QEMU's own protocol of open-file-description locks; two
+//! readers go together, a writer is alone. A mounted device is refused.
+//!
+//! **What it does not do.** Formats: every file is raw, and nothing is probed. Direct I/O, and resizing, yet. The same file
+//! changed behind its back by programs that take no locks (`dd`, `cp`) is not noticed.
+//!
+//! **Failure.** [`OpenError`] says what to do. After a failed flush all writes and flushes are refused until the disk is opened
+//! anew (C8), since the kernel has forgotten what it could not write; reads go on. A full file system is `NoSpace`, and heals.
+
+mod block_device;
+mod counters;
+mod created_file;
+mod disk;
+mod error;
+mod flush;
+mod handle;
+mod image;
+mod image_lock;
+mod lock_holder;
+mod pool;
+mod properties;
+mod shared;
+mod status;
+mod transfer;
+mod zeroing;
+
+#[cfg(test)]
+mod tests;
+
+pub use disk::{FileDisk, FileDiskOptions};
+pub use error::OpenError;
+pub use handle::FileDiskHandle;
+pub use lock_holder::Holder;

@@ -1,0 +1,250 @@
+//! The disk itself: opening, and the methods of the trait.
+
+use crate::OpenError;
+use crate::flush::Flusher;
+use crate::image::Image;
+use crate::properties::Properties;
+use crate::shared::Shared;
+use crate::zeroing::Zeroing;
+use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
+use inspect::Inspect;
+use scsi_buffers::RequestBuffers;
+use std::fmt;
+use std::future;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to open a file as a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDiskOptions {
+    /// Whether the disk takes no writes. The file is opened for reading alone.
+    pub read_only: bool,
+    /// Whether a file that is missing or empty is made `size_bytes` long, all zeros. One that is there must have that size.
+    pub create: bool,
+    /// The size of the file to create; only with `create`, which needs it.
+    pub size_bytes: Option<u64>,
+    /// The size of a sector in bytes: a power of two from 512 to 65536.
+    pub sector_size: u32,
+}
+
+impl Default for FileDiskOptions {
+    /// An existing file, read and written in sectors of 512 bytes.
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            create: false,
+            size_bytes: None,
+            sector_size: 512,
+        }
+    }
+}
+
+/// A raw image in a file, or a block device; see the [crate documentation](crate).
+///
+/// Dropping it closes the file, and gives up its locks, once the operations in flight have ended; it does not flush.
+pub struct FileDisk {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl FileDisk {
+    /// Opens, or creates, the file at `path`, and locks it. Blocks: call it where that is allowed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing is changed then.
+    pub fn open(path: &Path, options: &FileDiskOptions) -> Result<Self, OpenError> {
+        let image = Arc::new(Image::open(path, options)?);
+        let flusher = Flusher::new({
+            let image = Arc::clone(&image);
+            move || image.file().sync_data()
+        });
+        Ok(Self {
+            shared: Arc::new(Shared::new(image, flusher)),
+        })
+    }
+
+    fn image(&self) -> &Image {
+        &self.shared.image
+    }
+
+    fn properties(&self) -> &Properties {
+        &self.image().properties
+    }
+
+    fn offset(&self, sector: u64) -> u64 {
+        sector * u64::from(self.image().sector_size)
+    }
+
+    fn byte_range(&self, sector: u64, count: u64) -> Range<u64> {
+        self.offset(sector)..self.offset(sector + count)
+    }
+
+    pub(crate) async fn flush_if(&self, wanted: bool) -> Result<(), DiskError> {
+        if !wanted {
+            return Ok(());
+        }
+        self.shared
+            .flusher
+            .flush()
+            .await
+            .map_err(|failed| DiskError::Io(failed.into()))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl DiskIo for FileDisk {
+    fn disk_type(&self) -> &str {
+        "file"
+    }
+
+    fn sector_count(&self) -> u64 {
+        self.properties().size_bytes / u64::from(self.image().sector_size)
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.image().sector_size
+    }
+
+    /// None: no number of a file stays with its content when it is copied or replaced.
+    fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn physical_sector_size(&self) -> u32 {
+        self.properties().physical_sector_size
+    }
+
+    fn is_fua_respected(&self) -> bool {
+        true
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.image().is_read_only
+    }
+
+    fn persistence(&self) -> Persistence {
+        Persistence::Persistent
+    }
+
+    fn atomic_write_sectors(&self) -> u32 {
+        u32::from(self.image().sector_size <= self.properties().untorn_bytes)
+    }
+
+    async fn unmap(
+        &self,
+        sector: u64,
+        count: u64,
+        _block_level_only: bool,
+    ) -> Result<(), DiskError> {
+        if !self.properties().can_punch {
+            return Ok(());
+        }
+        self.shared.counters.unmaps.add(1);
+        self.zero(self.byte_range(sector, count), Zeroing::Unmap)
+            .await
+    }
+
+    fn unmap_behavior(&self) -> UnmapBehavior {
+        if self.properties().can_punch {
+            UnmapBehavior::Zeroes
+        } else {
+            UnmapBehavior::Ignored
+        }
+    }
+
+    fn optimal_unmap_sectors(&self) -> u32 {
+        let sectors =
+            self.properties().unmap_granularity_bytes / u64::from(self.image().sector_size);
+        u32::try_from(sectors).unwrap_or(u32::MAX).max(1)
+    }
+
+    async fn eject(&self) -> Result<(), DiskError> {
+        Err(DiskError::UnsupportedEject)
+    }
+
+    async fn read_vectored(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        self.read(buffers, self.offset(sector)).await
+    }
+
+    async fn write_vectored(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        self.write(buffers, self.offset(sector), fua).await
+    }
+
+    async fn write_zeroes(
+        &self,
+        sector: u64,
+        count: u64,
+        fua: bool,
+        may_unmap: bool,
+        no_fallback: bool,
+    ) -> Result<(), DiskError> {
+        self.shared.counters.zeroings.add(1);
+        self.zero(
+            self.byte_range(sector, count),
+            Zeroing::Zero {
+                may_unmap,
+                no_fallback,
+            },
+        )
+        .await?;
+        self.flush_if(fua).await
+    }
+
+    async fn sync_cache(&self) -> Result<(), DiskError> {
+        if self.image().is_read_only {
+            return Ok(());
+        }
+        self.shared.counters.flushes.add(1);
+        self.flush_if(true).await
+    }
+
+    async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
+        let range = self.byte_range(sector, count);
+        let shared = Arc::clone(&self.shared);
+        crate::pool::spawn(move || shared.status(range)).await
+    }
+
+    async fn resize(&self, _sector_count: u64) -> Result<(), DiskError> {
+        Err(DiskError::Unsupported)
+    }
+
+    async fn wait_resize(&self, sector_count: u64) -> u64 {
+        if self.sector_count() != sector_count {
+            return self.sector_count();
+        }
+        future::pending().await
+    }
+}
+
+impl Inspect for FileDisk {
+    fn inspect(&self, request: inspect::Request<'_>) {
+        let image = self.image();
+        request
+            .respond()
+            .field("path", &image.path)
+            .field("kind", &image.properties.kind)
+            .field("size_bytes", &image.properties.size_bytes)
+            .field("is_locked", &image.locked.is_locked())
+            .field("can_punch", &image.properties.can_punch)
+            .field("flush_has_failed", &self.shared.flusher.has_failed())
+            .field("syncs", &self.shared.flusher.syncs())
+            .field("counters", &self.shared.counters);
+    }
+}
+
+impl fmt::Debug for FileDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileDisk")
+            .field("image", self.image())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! Flushing: one `fdatasync` at a time, each for everybody who asked before it began.
+//!
+//! Invariants:
+//! - **I1** A request to flush is answered by an `fdatasync` that began after the request came: never by one that was already
+//!   running (C5). Requests that come while one runs share the next one.
+//! - **I2** At most one `fdatasync` runs on the open file. The kernel reports a failure to write back once per open file, to whoever
+//!   syncs next; of two at once, one would be told that all is well. For the same reason a FUA write is a write followed
+//!   by a request to flush, and not a write with `RWF_DSYNC`, whose own error could not be told from a full disk's either.
+//! - **I3** After a failure there is no further `fdatasync`, and no success: the kernel has dropped what it could not write, and
+//!   would say so no more (C8).
+//! - **I4** A flush is left out only if an earlier one began after every change that is complete by now.
+//! - **I5** `is_running` exactly while a task on the pool answers rounds; it needs nobody's polling (C4).
+
+use crate::pool;
+use event_listener::Event;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What makes the file durable; `fdatasync`, unless a test says otherwise.
+type Sync = dyn Fn() -> io::Result<()> + Send + std::marker::Sync;
+
+/// An `fdatasync` failed; what was written since the last good one may be lost.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "a flush failed ({reason}): what was written since the last good flush may be lost, so no more writes and flushes are taken; mend the cause, then reopen the disk"
+)]
+pub(crate) struct FlushFailed {
+    reason: Arc<str>,
+}
+
+impl From<FlushFailed> for io::Error {
+    /// Not the kind that the kernel reported: space that comes back, say, brings no lost data back.
+    fn from(failed: FlushFailed) -> Self {
+        Self::other(failed)
+    }
+}
+
+pub(crate) struct Flusher {
+    sync: Box<Sync>,
+    state: Mutex<State>,
+    /// Set together with `State::failed`, for those who only want to know.
+    has_failed: AtomicBool,
+    changes_completed: AtomicU64,
+    syncs: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    is_running: bool,
+    /// Answered by the next `fdatasync`.
+    next: Option<Arc<Round>>,
+    failed: Option<FlushFailed>,
+    /// `changes_completed` as it was when the last good `fdatasync` began; none before the first one, because the file may
+    /// have been changed before it was opened.
+    changes_synced: Option<u64>,
+}
+
+/// One `fdatasync`, and those who wait for it.
+#[derive(Default)]
+struct Round {
+    outcome: OnceLock<Result<(), FlushFailed>>,
+    is_over: Event,
+}
+
+impl Flusher {
+    pub(crate) fn new(
+        sync: impl Fn() -> io::Result<()> + Send + std::marker::Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            sync: Box::new(sync),
+            state: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+            changes_completed: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+        })
+    }
+
+    /// Notes that the file was, or may have been, changed. Called before the change is reported complete.
+    pub(crate) fn note_change(&self) {
+        self.changes_completed.fetch_add(1, Ordering::Release);
+    }
+
+    /// Fails if a flush has failed: then nothing may be written any more.
+    pub(crate) fn check(&self) -> Result<(), FlushFailed> {
+        if !self.has_failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.state.lock().failed.clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// How often `fdatasync` was called.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Makes durable what was completed before this call.
+    pub(crate) async fn flush(self: &Arc<Self>) -> Result<(), FlushFailed> {
+        let Some(round) = self.join()? else {
+            return Ok(());
+        };
+        loop {
+            let over = round.is_over.listen();
+            if let Some(outcome) = round.outcome.get() {
+                return outcome.clone();
+            }
+            over.await;
+        }
+    }
+
+    /// The round that will answer a request that comes now; none if there is nothing to do.
+    fn join(self: &Arc<Self>) -> Result<Option<Arc<Round>>, FlushFailed> {
+        let mut state = self.state.lock();
+        if let Some(failed) = &state.failed {
+            return Err(failed.clone());
+        }
+        if state.changes_synced == Some(self.changes_completed.load(Ordering::Acquire)) {
+            return Ok(None);
+        }
+        let round = Arc::clone(state.next.get_or_insert_default());
+        if !state.is_running {
+            state.is_running = true;
+            let this = Arc::clone(self);
+            pool::spawn(move || this.answer_rounds()).detach();
+        }
+        Ok(Some(round))
+    }
+
+    /// Answers round after round until nobody asks.
+    fn answer_rounds(&self) {
+        loop {
+            let round = {
+                let mut state = self.state.lock();
+                match state.next.take() {
+                    Some(round) => round,
+                    None => {
+                        state.is_running = false;
+                        return;
+                    }
+                }
+            };
+            let outcome = self.sync_once();
+            let is_first = round.outcome.set(outcome).is_ok();
+            debug_assert!(is_first, "a round is answered once");
+            round.is_over.notify(usize::MAX);
+        }
+    }
+
+    fn sync_once(&self) -> Result<(), FlushFailed> {
+        self.check()?;
+        let changes = self.changes_completed.load(Ordering::Acquire);
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        let result = (self.sync)();
+        let mut state = self.state.lock();
+        match result {
+            Ok(()) => {
+                state.changes_synced = Some(changes);
+                Ok(())
+            }
+            Err(error) => {
+                let failed = FlushFailed {
+                    reason: error.to_string().into(),
+                };
+                state.failed = Some(failed.clone());
+                self.has_failed.store(true, Ordering::Release);
+                tracing::error!(%error, "a flush failed: no more writes are taken");
+                Err(failed)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The flusher over an `fdatasync` that the test holds in its hands.
+
+use super::*;
+use futures_lite::future::{block_on, poll_once};
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// The other end of an `fdatasync` that begins and ends when the test says so.
+struct Strings {
+    flusher: Arc<Flusher>,
+    begun: Receiver<()>,
+    end_with: Sender<io::Result<()>>,
+}
+
+fn on_strings() -> Strings {
+    let (begin, begun) = channel();
+    let (end_with, end) = channel::<io::Result<()>>();
+    let end = Mutex::new(end);
+    let flusher = Flusher::new(move || {
+        begin.send(()).expect("the test listens");
+        end.lock().recv().expect("the test answers")
+    });
+    Strings {
+        flusher,
+        begun,
+        end_with,
+    }
+}
+
+fn io_failure() -> io::Error {
+    io::Error::other("the medium is gone")
+}
+
+#[test]
+fn a_flush_does_not_ride_on_one_that_is_running() {
+    let s = on_strings();
+    block_on(async {
+        let mut first = pin!(s.flusher.flush());
+        assert!(poll_once(&mut first).await.is_none());
+        s.begun.recv().expect("the first sync begins");
+        s.flusher.note_change();
+        let mut second = pin!(s.flusher.flush());
+        assert!(poll_once(&mut second).await.is_none());
+        s.end_with.send(Ok(())).expect("it runs");
+        first.await.expect("the first sync was good");
+        s.begun.recv().expect("a second sync begins");
+        assert!(
+            poll_once(&mut second).await.is_none(),
+            "its own sync still runs"
+        );
+        s.end_with.send(Ok(())).expect("it runs");
+        second.await.expect("the second sync was good");
+    });
+    assert_eq!(s.flusher.syncs(), 2);
+}
+
+#[test]
+fn flushes_that_wait_share_the_next_sync() {
+    let s = on_strings();
+    block_on(async {
+        let mut first = pin!(s.flusher.flush());
+        assert!(poll_once(&mut first).await.is_none());
+        s.begun.recv().expect("the first sync begins");
+        let mut crowd: Vec<_> = (0..10).map(|_| Box::pin(s.flusher.flush())).collect();
+        for one in &mut crowd {
+            assert!(poll_once(one).await.is_none());
+        }
+        s.end_with.send(Ok(())).expect("it runs");
+        s.end_with.send(Ok(())).expect("it runs");
+        first.await.expect("good");
+        for one in crowd {
+            one.await.expect("good");
+        }
+    });
+    assert_eq!(s.flusher.syncs(), 2);
+}
+
+#[test]
+fn nothing_new_means_no_sync_but_the_first_flush_always_syncs() {
+    let s = on_strings();
+    for _ in 0..3 {
+        s.end_with.send(Ok(())).expect("queued");
+    }
+    block_on(s.flusher.flush()).expect("good");
+    assert_eq!(
+        s.flusher.syncs(),
+        1,
+        "the file may have been changed before it was opened"
+    );
+    block_on(s.flusher.flush()).expect("good");
+    assert_eq!(s.flusher.syncs(), 1);
+    s.flusher.note_change();
+    block_on(s.flusher.flush()).expect("good");
+    assert_eq!(s.flusher.syncs(), 2);
+}
+
+#[test]
+fn a_change_during_a_sync_is_not_taken_for_durable() {
+    let s = on_strings();
+    s.flusher.note_change();
+    block_on(async {
+        let mut first = pin!(s.flusher.flush());
+        assert!(poll_once(&mut first).await.is_none());
+        s.begun.recv().expect("the first sync begins");
+        s.flusher.note_change();
+        s.end_with.send(Ok(())).expect("it runs");
+        first.await.expect("good");
+    });
+    s.end_with.send(Ok(())).expect("queued");
+    block_on(s.flusher.flush()).expect("good");
+    assert_eq!(s.flusher.syncs(), 2);
+}
+
+#[test]
+fn after_a_failure_nothing_succeeds_and_nothing_is_synced() {
+    let s = on_strings();
+    block_on(async {
+        let mut first = pin!(s.flusher.flush());
+        assert!(poll_once(&mut first).await.is_none());
+        s.begun.recv().expect("the first sync begins");
+        let mut waiting = pin!(s.flusher.flush());
+        assert!(poll_once(&mut waiting).await.is_none());
+        s.end_with.send(Err(io_failure())).expect("it runs");
+        let error = first.await.expect_err("the sync failed").to_string();
+        assert!(
+            error.contains("the medium is gone") && error.contains("reopen"),
+            "{error}"
+        );
+        waiting.await.expect_err("its own sync could only lie");
+        s.flusher.note_change();
+        s.flusher.flush().await.expect_err("no more flushes");
+    });
+    s.flusher.check().expect_err("no more writes");
+    assert_eq!(s.flusher.syncs(), 1);
+}
+
+#[test]
+fn a_flush_whose_future_is_dropped_holds_nobody_up() {
+    let s = on_strings();
+    block_on(async {
+        {
+            let mut first = pin!(s.flusher.flush());
+            assert!(poll_once(&mut first).await.is_none());
+        }
+        s.begun.recv().expect("it goes on without its future");
+        let mut second = pin!(s.flusher.flush());
+        assert!(poll_once(&mut second).await.is_none());
+        s.end_with.send(Ok(())).expect("it runs");
+        s.end_with.send(Ok(())).expect("it runs");
+        second.await.expect("good");
+    });
+}

@@ -1,0 +1,94 @@
+//! The configuration of a file disk.
+
+use crate::{FileDisk, FileDiskOptions, OpenError};
+use disk_backend::Disk;
+use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
+use resource::{ByteSize, Failure, ResolveContext, ResourceHandle};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A raw image in a file, or a block device.
+///
+/// The file is locked while it is used, so that neither QEMU nor another disk spoils it: any number may read it, or one may
+/// write it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileDiskHandle {
+    /// The file or the device, relative to the file that holds this description.
+    pub path: PathBuf,
+    /// Refuse writes, and open the file for reading alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+    /// If the file is missing or empty, make it `size` long and all zeros. If it is there, it must have that size.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub create: bool,
+    /// The size of the file to create.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<ByteSize>,
+    /// The size of a sector in bytes: a power of two from 512 to 65536.
+    #[serde(default = "sector_size_default")]
+    pub sector_size: u32,
+}
+
+impl FileDiskHandle {
+    /// An existing file, read and written in sectors of 512 bytes.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            read_only: false,
+            create: false,
+            size: None,
+            sector_size: sector_size_default(),
+        }
+    }
+}
+
+fn sector_size_default() -> u32 {
+    FileDiskOptions::default().sector_size
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls takes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[resource::async_trait]
+impl ResourceHandle<DiskHandleKind> for FileDiskHandle {
+    const ID: &'static str = "file";
+
+    async fn resolve(
+        self,
+        context: &ResolveContext<'_>,
+        wanted: ResolveDiskParameters,
+    ) -> Result<ResolvedDisk, Failure> {
+        let path = context.join(&self.path);
+        let options = FileDiskOptions {
+            read_only: self.read_only || wanted.read_only,
+            create: self.create,
+            size_bytes: self.size.map(ByteSize::bytes),
+            sector_size: self.sector_size,
+        };
+        let opened = blocking::unblock(move || FileDisk::open(&path, &options)).await;
+        let disk = opened.map_err(|error| context.failed_at(key_to_blame(&error), error))?;
+        Ok(ResolvedDisk(Disk::new(disk)?))
+    }
+}
+
+/// The key of the description that the error is about.
+fn key_to_blame(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::InvalidSectorSize(_) | OpenError::SectorSmallerThanDevice { .. } => {
+            "sector_size"
+        }
+        OpenError::CreateNeedsSize(_) => "create",
+        OpenError::SizeNeedsCreate(_)
+        | OpenError::InvalidCreateSize { .. }
+        | OpenError::ExistsWithOtherSize { .. } => "size",
+        _ => "path",
+    }
+}
+
+resource::register! { FileDiskHandle: DiskHandleKind }

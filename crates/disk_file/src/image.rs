@@ -1,0 +1,203 @@
+//! Opening: from a path and a few wishes to an open, locked file whose properties are known.
+
+use crate::block_device::mount_point_of;
+use crate::created_file::{NotKeptYet, create_if_missing, make_durable};
+use crate::image_lock::{Access, LockedFile};
+use crate::properties::{Properties, SECTOR_SIZE_MAX, device_size};
+use crate::{FileDiskOptions, OpenError};
+use nix::libc;
+use rustix::fs::OFlags;
+use std::fs::{File, FileType, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// An open image, and what was found out about it. None of it changes while the disk exists.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) locked: LockedFile,
+    pub(crate) path: PathBuf,
+    pub(crate) is_read_only: bool,
+    pub(crate) sector_size: u32,
+    pub(crate) properties: Properties,
+}
+
+impl Image {
+    /// Opens, or creates, checks and locks. Blocks.
+    pub(crate) fn open(path: &Path, options: &FileDiskOptions) -> Result<Self, OpenError> {
+        check_options(path, options)?;
+        let created = create_if_missing(path, options)?;
+        let is_new = created.is_some();
+        let file = match created {
+            Some(file) => file,
+            None => open_existing(path, options.read_only)?,
+        };
+        let access = if options.read_only {
+            Access::ReadOnly
+        } else {
+            Access::ReadWrite
+        };
+        let locked = LockedFile::lock(file, path, access)?;
+        // Declared after the lock, so that a failure removes the file before it is unlocked.
+        let not_kept_yet = is_new.then(|| NotKeptYet::new(path));
+        if !locked.is_locked() {
+            tracing::warn!(path = %path.display(), "this file system has no locks: nothing keeps others from using the image too");
+        }
+        if give_size(locked.file(), path, options)? {
+            make_durable(locked.file(), path)?;
+        }
+        let properties =
+            Properties::find_out(locked.file(), path, options.sector_size, options.read_only)?;
+        check_size(path, properties.size_bytes, options.sector_size)?;
+        if let Some(not_kept_yet) = not_kept_yet {
+            not_kept_yet.keep();
+        }
+        Ok(Self {
+            locked,
+            path: path.to_owned(),
+            is_read_only: options.read_only,
+            sector_size: options.sector_size,
+            properties,
+        })
+    }
+
+    /// The open file, as ours to read, write and change.
+    pub(crate) fn file(&self) -> &File {
+        self.locked.file()
+    }
+}
+
+fn check_size(path: &Path, size_bytes: u64, sector_size: u32) -> Result<(), OpenError> {
+    if size_bytes == 0 {
+        return Err(OpenError::Empty(path.to_owned()));
+    }
+    if !size_bytes.is_multiple_of(u64::from(sector_size)) {
+        return Err(OpenError::SizeNotSectorMultiple {
+            path: path.to_owned(),
+            size_bytes,
+            sector_size,
+        });
+    }
+    Ok(())
+}
+
+fn check_options(path: &Path, options: &FileDiskOptions) -> Result<(), OpenError> {
+    let sector_size = options.sector_size;
+    if !sector_size.is_power_of_two() || !(512..=SECTOR_SIZE_MAX).contains(&sector_size) {
+        return Err(OpenError::InvalidSectorSize(sector_size));
+    }
+    match (options.create, options.size_bytes) {
+        (true, None) => Err(OpenError::CreateNeedsSize(path.to_owned())),
+        (false, Some(_)) => Err(OpenError::SizeNeedsCreate(path.to_owned())),
+        (true, Some(size_bytes))
+            if size_bytes == 0
+                || !size_bytes.is_multiple_of(u64::from(sector_size))
+                || i64::try_from(size_bytes).is_err() =>
+        {
+            Err(OpenError::InvalidCreateSize {
+                path: path.to_owned(),
+                size_bytes,
+                sector_size,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_existing(path: &Path, read_only: bool) -> Result<File, OpenError> {
+    let expected = match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::NotFound(path.to_owned()));
+        }
+        found => found.map_err(OpenError::io(path, "look at it"))?,
+    };
+    check_kind(path, expected.file_type())?;
+    let is_device = expected.file_type().is_block_device();
+    // A writer claims the device, which fails if it is mounted. Readers do not exclude each other, so they ask.
+    let claim = if is_device && !read_only {
+        libc::O_EXCL
+    } else {
+        0
+    };
+    if is_device
+        && read_only
+        && let Some(mount_point) = mount_point_of(expected.rdev())
+    {
+        return Err(OpenError::Mounted {
+            path: path.to_owned(),
+            mount_point,
+        });
+    }
+    // Should it be swapped for a FIFO just now, opening does not wait for the other end.
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(!read_only)
+        .custom_flags(claim | libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_device => {
+            return Err(match mount_point_of(expected.rdev()) {
+                Some(mount_point) => OpenError::Mounted {
+                    path: path.to_owned(),
+                    mount_point,
+                },
+                None => OpenError::Claimed(path.to_owned()),
+            });
+        }
+        opened => opened.map_err(OpenError::io(
+            path,
+            if read_only {
+                "open it"
+            } else {
+                "open it for writing"
+            },
+        ))?,
+    };
+    let found = file.metadata().map_err(OpenError::io(path, "look at it"))?;
+    check_kind(path, found.file_type())?;
+    rustix::fs::fcntl_setfl(&file, OFlags::empty())
+        .map_err(|error| OpenError::io(path, "open it")(error.into()))?;
+    Ok(file)
+}
+
+fn check_kind(path: &Path, file_type: FileType) -> Result<(), OpenError> {
+    let kind = match file_type {
+        kind if kind.is_file() || kind.is_block_device() => return Ok(()),
+        kind if kind.is_dir() => "directory",
+        kind if kind.is_fifo() => "pipe",
+        kind if kind.is_char_device() => "character device",
+        kind if kind.is_socket() => "socket",
+        _ => "special file",
+    };
+    Err(OpenError::WrongKind {
+        path: path.to_owned(),
+        kind,
+    })
+}
+
+/// Gives an empty file the size asked for, and returns whether it did. What a crash between creating and sizing leaves is such
+/// a file too.
+fn give_size(file: &File, path: &Path, options: &FileDiskOptions) -> Result<bool, OpenError> {
+    let Some(asked_bytes) = options.size_bytes else {
+        return Ok(false);
+    };
+    let metadata = file.metadata().map_err(OpenError::io(path, "look at it"))?;
+    let actual_bytes = if metadata.is_file() {
+        metadata.len()
+    } else {
+        device_size(file, path)?
+    };
+    if metadata.is_file() && actual_bytes == 0 && !options.read_only {
+        file.set_len(asked_bytes)
+            .map_err(OpenError::io(path, "give it its size"))?;
+        return Ok(true);
+    }
+    if actual_bytes == asked_bytes {
+        return Ok(false);
+    }
+    Err(OpenError::ExistsWithOtherSize {
+        path: path.to_owned(),
+        actual_bytes,
+        asked_bytes,
+    })
+}

@@ -1,0 +1,83 @@
+//! What a disk shares with its work on the pool: the file, the locks, and what was learnt about the file.
+
+use crate::counters::Counters;
+use crate::flush::Flusher;
+use crate::image::Image;
+use crate::properties::ImageKind;
+use disk_backend::DiskError;
+use range_lock::RangeLock;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The longest request that is served without another thread: copying it takes about 100 us.
+pub(crate) const AT_ONCE_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) struct Shared {
+    pub(crate) image: Arc<Image>,
+    /// By byte of the file. Whoever reads or changes bytes holds their range while the kernel works, no matter what becomes
+    /// of the future that asked for it.
+    pub(crate) locks: RangeLock,
+    pub(crate) flusher: Arc<Flusher>,
+    pub(crate) counters: Counters,
+    pub(crate) may_read_without_waiting: Hope,
+    pub(crate) may_write_without_waiting: Hope,
+    pub(crate) may_zero_range: Hope,
+}
+
+impl Shared {
+    pub(crate) fn new(image: Arc<Image>, flusher: Arc<Flusher>) -> Self {
+        Self {
+            locks: RangeLock::new(),
+            flusher,
+            counters: Counters::default(),
+            may_read_without_waiting: Hope::new(true),
+            may_write_without_waiting: Hope::new(true),
+            may_zero_range: Hope::new(image.properties.may_zero_range),
+            image,
+        }
+    }
+
+    /// Whether nothing ever waits for a device.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.image.properties.kind == ImageKind::MemoryFile
+    }
+
+    /// Refuses changes after a failed flush (C8).
+    pub(crate) fn check_writable(&self) -> Result<(), DiskError> {
+        self.flusher
+            .check()
+            .map_err(|failed| DiskError::Io(failed.into()))
+    }
+
+    /// Names the file in an error whose own text does not.
+    pub(crate) fn named(&self, error: io::Error) -> DiskError {
+        match error.raw_os_error() {
+            // The number is worth more to callers than the name.
+            Some(_) => error.into(),
+            None => io::Error::new(
+                error.kind(),
+                format!("{}: {error}", self.image.path.display()),
+            )
+            .into(),
+        }
+    }
+}
+
+/// Something that the file system may turn out not to support: hoped for until it says so, once.
+#[derive(Debug)]
+pub(crate) struct Hope(AtomicBool);
+
+impl Hope {
+    pub(crate) fn new(is_alive: bool) -> Self {
+        Self(AtomicBool::new(is_alive))
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,198 @@
+//! What only the inside can arrange: ranges in use, flushes that fail.
+
+use crate::flush::Flusher;
+use crate::image::Image;
+use crate::shared::Shared;
+use crate::{FileDisk, FileDiskOptions};
+use disk_backend::{Disk, DiskError, DiskIo};
+use futures_lite::future::{block_on, poll_once};
+use guestmem::GuestMemory;
+use scsi_buffers::{HostBuffers, OwnedRequestBuffers};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const SECTOR_SIZE: usize = 512;
+
+/// A new disk of 1 MiB, on a medium, and the folder that goes with it.
+fn file_disk() -> (TempDir, FileDisk) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = FileDiskOptions {
+        create: true,
+        size_bytes: Some(1 << 20),
+        ..Default::default()
+    };
+    let disk = FileDisk::open(&folder.path().join("disk.raw"), &options).expect("a new file");
+    (folder, disk)
+}
+
+/// The same, whose every flush fails.
+fn unflushable_disk() -> (TempDir, Disk) {
+    let (folder, disk) = file_disk();
+    let path = disk.shared.image.path.clone();
+    drop(disk);
+    let image =
+        Arc::new(Image::open(&path, &FileDiskOptions::default()).expect("it was just closed"));
+    let flusher = Flusher::new(|| Err(io::Error::from_raw_os_error(nix::libc::EIO)));
+    let disk = FileDisk {
+        shared: Arc::new(Shared::new(image, flusher)),
+    };
+    (folder, Disk::new(disk).expect("valid metadata"))
+}
+
+fn sector_of(byte: u8) -> [u8; SECTOR_SIZE] {
+    [byte; SECTOR_SIZE]
+}
+
+async fn read_sector(disk: &FileDisk, sector: u64) -> [u8; SECTOR_SIZE] {
+    let mut bytes = sector_of(0xee);
+    disk.read_vectored(&HostBuffers::from_mut(&mut bytes).buffers(), sector)
+        .await
+        .expect("it reads");
+    bytes
+}
+
+#[test]
+fn a_request_that_waits_for_its_range_needs_no_polling() {
+    let (_folder, disk) = file_disk();
+    let in_the_way = disk.shared.locks.try_write(0..512).expect("nobody has it");
+    let memory = GuestMemory::allocate(4096);
+    memory.write_at(0, &sector_of(7)).expect("inside");
+    let request = OwnedRequestBuffers::linear(0, SECTOR_SIZE, false);
+    block_on(async {
+        let buffers = request.buffer(&memory);
+        let mut write = pin!(disk.write_vectored(&buffers, 0, false));
+        assert!(poll_once(&mut write).await.is_none());
+        drop(in_the_way);
+        // The write came first, is never polled again, and still is in nobody's way.
+        assert_eq!(read_sector(&disk, 0).await, sector_of(7));
+        write.await.expect("it has long been done");
+    });
+}
+
+#[test]
+fn a_dropped_request_lets_later_ones_through_and_is_done_wholly_or_not_at_all() {
+    let (_folder, disk) = file_disk();
+    for round in 1..=50 {
+        let mut in_the_way = disk.shared.locks.try_write(0..512);
+        assert!(in_the_way.is_some(), "the round before has ended");
+        block_on(async {
+            let memory = GuestMemory::allocate(4096);
+            memory.write_at(0, &sector_of(round)).expect("inside");
+            let request = OwnedRequestBuffers::linear(0, SECTOR_SIZE, false);
+            {
+                let buffers = request.buffer(&memory);
+                let mut write = pin!(disk.write_vectored(&buffers, 0, false));
+                let outcome = poll_once(&mut write).await;
+                assert!(outcome.is_none_or(|outcome| outcome.is_ok()));
+                // On even rounds it gets its range, and is dropped wherever it is then; on odd ones it still waits.
+                if round % 2 == 0 {
+                    in_the_way = None;
+                }
+            }
+            drop(in_the_way);
+            let found = read_sector(&disk, 0).await;
+            assert!(found == sector_of(found[0]), "torn");
+            disk.write_vectored(&HostBuffers::from_ref(&sector_of(0)).buffers(), 0, false)
+                .await
+                .expect("it writes");
+        });
+        assert_eq!(
+            block_on(read_sector(&disk, 0)),
+            sector_of(0),
+            "a dropped write came after a later one"
+        );
+    }
+}
+
+#[test]
+fn borrowed_memory_of_any_length_goes_through_the_pool() {
+    let (_folder, disk) = file_disk();
+    let content: Vec<u8> = (0..1 << 20).map(|i: u32| (i / 512 * 3) as u8).collect();
+    block_on(async {
+        // A piece that somebody else is reading: nothing can be done at once, and borrowed memory cannot be pinned.
+        let reading = disk.shared.locks.try_read(0..1).expect("nobody writes");
+        let source = HostBuffers::from_ref(&content);
+        let buffers = source.buffers();
+        let mut write = pin!(disk.write_vectored(&buffers, 0, false));
+        assert!(poll_once(&mut write).await.is_none());
+        drop(reading);
+        write.await.expect("it writes");
+
+        let writing = disk.shared.locks.try_write(0..1).expect("nobody uses it");
+        let mut bytes = vec![0; content.len()];
+        {
+            let target = HostBuffers::from_mut(&mut bytes);
+            let buffers = target.buffers();
+            let mut read = pin!(disk.read_vectored(&buffers, 0));
+            assert!(poll_once(&mut read).await.is_none());
+            drop(writing);
+            read.await.expect("it reads");
+        }
+        assert!(bytes == content);
+    });
+}
+
+#[test]
+fn after_a_failed_flush_writes_and_flushes_are_refused_and_reads_go_on() {
+    let (_folder, disk) = unflushable_disk();
+    let bytes = sector_of(1);
+    let source = HostBuffers::from_ref(&bytes);
+    block_on(async {
+        disk.write_vectored(&source.buffers(), 0, false)
+            .await
+            .expect("nothing has failed yet");
+        disk.sync_cache().await.expect_err("it fails");
+        let refusals = [
+            disk.write_vectored(&source.buffers(), 0, false).await,
+            disk.write_zeroes(0, 1, false, true, false).await,
+            disk.unmap(0, 1, false).await,
+            disk.sync_cache().await,
+        ];
+        for refusal in refusals {
+            let Err(DiskError::Io(error)) = refusal else {
+                panic!("not refused: {refusal:?}")
+            };
+            assert!(error.to_string().contains("reopen"), "{error}");
+        }
+        let mut found = sector_of(0);
+        disk.read_vectored(&HostBuffers::from_mut(&mut found).buffers(), 0)
+            .await
+            .expect("reads go on");
+        assert_eq!(found, bytes);
+    });
+}
+
+#[test]
+fn a_durable_write_fails_if_it_cannot_be_flushed() {
+    let (_folder, disk) = unflushable_disk();
+    let bytes = sector_of(1);
+    let refusal = block_on(disk.write_vectored(&HostBuffers::from_ref(&bytes).buffers(), 0, true));
+    assert!(matches!(refusal, Err(DiskError::Io(_))), "{refusal:?}");
+    let (_folder, disk) = unflushable_disk();
+    let refusal = block_on(disk.write_zeroes(0, 1, true, false, false));
+    assert!(matches!(refusal, Err(DiskError::Io(_))), "{refusal:?}");
+}
+
+#[test]
+fn flushes_and_durable_writes_reach_the_file() {
+    let (_folder, disk) = file_disk();
+    let disk = Disk::new(disk).expect("valid metadata");
+    let bytes = sector_of(9);
+    let source = HostBuffers::from_ref(&bytes);
+    let syncs = || {
+        let tree = block_on(inspect::inspect("syncs", None, &disk)).expect("it is there");
+        tree.as_u64().expect("a number")
+    };
+    block_on(disk.write_vectored(&source.buffers(), 0, true)).expect("it writes");
+    assert_eq!(syncs(), 1);
+    block_on(disk.write_vectored(&source.buffers(), 0, false)).expect("it writes");
+    assert_eq!(syncs(), 1, "nobody asked for durability");
+    block_on(disk.sync_cache()).expect("it flushes");
+    assert_eq!(syncs(), 2);
+    block_on(disk.write_zeroes(0, 1, true, true, false)).expect("it zeroes");
+    assert_eq!(syncs(), 3);
+    block_on(disk.sync_cache()).expect("it flushes");
+    assert_eq!(syncs(), 3, "nothing has changed since");
+}

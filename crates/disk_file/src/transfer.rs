@@ -1,0 +1,299 @@
+//! Reads and writes: at once where nothing waits, else on the pool.
+//!
+//! A request that is not complete at its first poll is driven by the pool alone from then on: also while it waits for its
+//! range, because otherwise a caller that stops polling could hold up everybody behind it (C4).
+
+use crate::disk::FileDisk;
+use crate::pool::{self, Stage};
+use crate::shared::{AT_ONCE_BYTES_MAX, Shared};
+use async_task::Task;
+use disk_backend::DiskError;
+use posio::{Durability, Mode, Outcome, TransferError};
+use range_lock::RangeGuard;
+use scsi_buffers::{BounceBuffer, RequestBuffers};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The most borrowed memory that is copied for one request at a time.
+const BOUNCE_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Read,
+    Change,
+}
+
+/// A range that work on the pool needs.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// It is ours already.
+    Held(RangeGuard),
+    /// Somebody else has it; the work will wait for it.
+    Wanted(Range<u64>, Intent),
+}
+
+impl Claim {
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Self::Held(_))
+    }
+}
+
+impl Shared {
+    pub(crate) fn try_claim(&self, range: Range<u64>, intent: Intent) -> Claim {
+        let guard = match intent {
+            Intent::Read => self.locks.try_read(range.clone()),
+            Intent::Change => self.locks.try_write(range.clone()),
+        };
+        guard.map_or(Claim::Wanted(range, intent), Claim::Held)
+    }
+
+    /// Waits for the range, and comes back on a pool thread.
+    pub(crate) async fn claim(
+        &self,
+        stage: &Stage,
+        range: Range<u64>,
+        intent: Intent,
+    ) -> RangeGuard {
+        let guard = match intent {
+            Intent::Read => self.locks.read(range).await,
+            Intent::Change => self.locks.write(range).await,
+        };
+        stage.enter_pool().await;
+        guard
+    }
+
+    /// Reads what can be read without waiting, and returns how many bytes that was.
+    fn read_at_once(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
+        if self.is_in_memory() {
+            return self.read(buffers, offset).map(|()| buffers.len());
+        }
+        if !self.may_read_without_waiting.is_alive() {
+            return Ok(0);
+        }
+        let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::NoWait);
+        Ok(match outcome.map_err(|error| self.transfer_error(error))? {
+            Outcome::Complete => buffers.len(),
+            Outcome::WouldBlock { done } => done,
+            Outcome::NoWaitUnsupported => {
+                self.may_read_without_waiting.give_up();
+                0
+            }
+        })
+    }
+
+    /// Reads all of it, and waits as long as that takes.
+    fn read(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
+        let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::Wait);
+        self.expect_complete(outcome)
+    }
+
+    /// As [`read_at_once`](Self::read_at_once).
+    fn write_at_once(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
+        if self.is_in_memory() {
+            return self.write(buffers, offset).map(|()| buffers.len());
+        }
+        if !self.may_write_without_waiting.is_alive() {
+            return Ok(0);
+        }
+        let outcome = posio::write_at(
+            self.image.file(),
+            buffers,
+            offset,
+            Mode::NoWait,
+            Durability::Cached,
+        );
+        self.flusher.note_change();
+        Ok(match outcome.map_err(|error| self.transfer_error(error))? {
+            Outcome::Complete => buffers.len(),
+            Outcome::WouldBlock { done } => done,
+            Outcome::NoWaitUnsupported => {
+                self.may_write_without_waiting.give_up();
+                0
+            }
+        })
+    }
+
+    /// Writes all of it, and waits as long as that takes.
+    pub(crate) fn write(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
+        let outcome = posio::write_at(
+            self.image.file(),
+            buffers,
+            offset,
+            Mode::Wait,
+            Durability::Cached,
+        );
+        self.flusher.note_change();
+        self.expect_complete(outcome)
+    }
+
+    fn expect_complete(&self, outcome: Result<Outcome, TransferError>) -> Result<(), DiskError> {
+        match outcome {
+            Ok(Outcome::Complete) => Ok(()),
+            Ok(other) => unreachable!("a call that waits completes: {other:?}"),
+            Err(error) => Err(self.transfer_error(error)),
+        }
+    }
+
+    fn transfer_error(&self, error: TransferError) -> DiskError {
+        match error {
+            TransferError::Memory(error) => error.into(),
+            TransferError::Io(error) => self.named(error),
+        }
+    }
+}
+
+impl FileDisk {
+    pub(crate) async fn read(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Result<(), DiskError> {
+        let counters = &self.shared.counters;
+        counters.reads.add(1);
+        counters.read_bytes.add(buffers.len() as u64);
+        let claim = self
+            .shared
+            .try_claim(byte_range(offset, buffers), Intent::Read);
+        let mut done = 0;
+        if claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
+            done = self.shared.read_at_once(buffers, offset)?;
+            if done == buffers.len() {
+                counters.reads_at_once.add(1);
+                return Ok(());
+            }
+        }
+        let rest = buffers.subrange(done, buffers.len() - done);
+        let offset = offset + done as u64;
+        match rest.pin() {
+            Some(pinned) => {
+                self.in_pool(claim, move |shared| shared.read(&pinned.buffers(), offset))
+                    .await
+            }
+            None => self.read_bounced(claim, &rest, offset).await,
+        }
+    }
+
+    /// Reads into borrowed memory: the pool fills a copy, piece by piece, which is taken over when this future is polled.
+    async fn read_bounced(
+        &self,
+        claim: Claim,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Result<(), DiskError> {
+        let mut claim = Some(claim);
+        for piece in pieces(buffers.len()) {
+            let target = buffers.subrange(piece.start, piece.len());
+            let piece_offset = offset + piece.start as u64;
+            let bounce = bounce_buffer(piece.len())?;
+            let filling = bounce
+                .buffers(true)
+                .pin()
+                .expect("bounce buffers can be pinned");
+            let claim = claim
+                .take()
+                .unwrap_or_else(|| Claim::Wanted(byte_range(piece_offset, &target), Intent::Read));
+            self.in_pool(claim, move |shared| {
+                shared.read(&filling.buffers(), piece_offset)
+            })
+            .await?;
+            target.copy_from(&bounce.buffers(false))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        self.shared.check_writable()?;
+        let counters = &self.shared.counters;
+        counters.writes.add(1);
+        counters.written_bytes.add(buffers.len() as u64);
+        let claim = self
+            .shared
+            .try_claim(byte_range(offset, buffers), Intent::Change);
+        let mut done = 0;
+        if claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
+            done = self.shared.write_at_once(buffers, offset)?;
+        }
+        if done == buffers.len() {
+            counters.writes_at_once.add(1);
+            drop(claim);
+        } else {
+            let rest = buffers.subrange(done, buffers.len() - done);
+            let offset = offset + done as u64;
+            match rest.pin() {
+                Some(pinned) => {
+                    self.in_pool(claim, move |shared| shared.write(&pinned.buffers(), offset))
+                        .await?
+                }
+                None => self.write_bounced(claim, &rest, offset).await?,
+            }
+        }
+        self.flush_if(fua).await
+    }
+
+    /// Writes from borrowed memory: the pool works on a copy, piece by piece.
+    async fn write_bounced(
+        &self,
+        claim: Claim,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Result<(), DiskError> {
+        let mut claim = Some(claim);
+        for piece in pieces(buffers.len()) {
+            let source = buffers.subrange(piece.start, piece.len());
+            let piece_offset = offset + piece.start as u64;
+            let bounce = bounce_buffer(piece.len())?;
+            bounce.buffers(true).copy_from(&source)?;
+            let claim = claim.take().unwrap_or_else(|| {
+                Claim::Wanted(byte_range(piece_offset, &source), Intent::Change)
+            });
+            self.in_pool(claim, move |shared| {
+                shared.write(&bounce.buffers(false), piece_offset)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Runs `work` on the pool while it holds what `claim` says.
+    pub(crate) fn in_pool<T: Send + 'static>(
+        &self,
+        claim: Claim,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Task<T> {
+        let shared = Arc::clone(&self.shared);
+        match claim {
+            Claim::Held(guard) => pool::spawn(move || {
+                let result = work(&shared);
+                // Before the result is handed over: it may lie there until somebody polls.
+                drop(guard);
+                result
+            }),
+            Claim::Wanted(range, intent) => pool::spawn_staged(|stage| async move {
+                let guard = shared.claim(&stage, range, intent).await;
+                let result = work(&shared);
+                drop(guard);
+                result
+            }),
+        }
+    }
+}
+
+fn byte_range(offset: u64, buffers: &RequestBuffers<'_>) -> Range<u64> {
+    offset..offset + buffers.len() as u64
+}
+
+fn pieces(len: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len)
+        .step_by(BOUNCE_BYTES_MAX)
+        .map(move |start| start..len.min(start + BOUNCE_BYTES_MAX))
+}
+
+fn bounce_buffer(len: usize) -> Result<BounceBuffer, DiskError> {
+    BounceBuffer::unpooled(len)
+        .map_err(|error| DiskError::Io(std::io::Error::new(std::io::ErrorKind::OutOfMemory, error)))
+}

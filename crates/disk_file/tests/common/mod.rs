@@ -1,0 +1,144 @@
+//! Places to put images, and shorthand for requests.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use disk_backend::{Disk, DiskError};
+use disk_file::{FileDisk, FileDiskOptions, OpenError};
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use tempfile::TempDir;
+
+/// A folder on some file system.
+pub(crate) struct Place {
+    pub(crate) file_system: String,
+    pub(crate) folder: TempDir,
+}
+
+impl Place {
+    fn in_folder(parent: &Path) -> Self {
+        let folder = tempfile::tempdir_in(parent).expect("a folder");
+        Self {
+            file_system: file_system_of(parent),
+            folder,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Opens a new image of zeros.
+    pub(crate) fn new_disk(&self, name: &str, size_bytes: u64, sector_size: u32) -> Disk {
+        let options = FileDiskOptions {
+            create: true,
+            size_bytes: Some(size_bytes),
+            sector_size,
+            ..Default::default()
+        };
+        open(&self.path(name), &options).expect("a new image")
+    }
+}
+
+/// The folder for temporary files, and memory if the system has a folder there; each with its kind of file system.
+pub(crate) fn places() -> Vec<Place> {
+    let mut places = vec![Place::in_folder(&std::env::temp_dir())];
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() && file_system_of(memory) == "tmpfs" {
+        places.push(Place::in_folder(memory));
+    }
+    // Once for each test program: what the facts that follow hold for.
+    static ARE_NAMED: Once = Once::new();
+    ARE_NAMED.call_once(|| {
+        let names: Vec<_> = places
+            .iter()
+            .map(|place| place.file_system.as_str())
+            .collect();
+        say(&format!("images are put on: {}", names.join(", ")));
+    });
+    places
+}
+
+fn file_system_of(path: &Path) -> String {
+    let magic = rustix::fs::statfs(path).expect("it exists").f_type;
+    match magic {
+        0x0102_1994 => "tmpfs".to_owned(),
+        0xef53 => "ext4".to_owned(),
+        0x5846_5342 => "xfs".to_owned(),
+        0x9123_683e => "btrfs".to_owned(),
+        0x794c_7630 => "overlayfs".to_owned(),
+        other => format!("file system {other:#x}"),
+    }
+}
+
+pub(crate) fn open(path: &Path, options: &FileDiskOptions) -> Result<Disk, OpenError> {
+    FileDisk::open(path, options).map(|disk| Disk::new(disk).expect("valid metadata"))
+}
+
+/// The message of an open that must fail.
+pub(crate) fn refusal(path: &Path, options: &FileDiskOptions) -> String {
+    open(path, options)
+        .expect_err("it must be refused")
+        .to_string()
+}
+
+pub(crate) fn read(disk: &Disk, sector: u64, count: u64) -> Vec<u8> {
+    let mut bytes = vec![0xee; (count * u64::from(disk.sector_size())) as usize];
+    block_on(disk.read_vectored(&HostBuffers::from_mut(&mut bytes).buffers(), sector))
+        .expect("it reads");
+    bytes
+}
+
+pub(crate) fn write(disk: &Disk, sector: u64, bytes: &[u8]) {
+    try_write(disk, sector, bytes).expect("it writes");
+}
+
+pub(crate) fn try_write(disk: &Disk, sector: u64, bytes: &[u8]) -> Result<(), DiskError> {
+    block_on(disk.write_vectored(&HostBuffers::from_ref(bytes).buffers(), sector, false))
+}
+
+/// A value of the inspection tree.
+pub(crate) fn inspected(disk: &Disk, path: &str) -> serde_json::Value {
+    block_on(inspect::inspect(path, None, disk)).expect("it is in the tree")
+}
+
+/// Whether the program is there; if not, the calling test is to return, and has been reported as skipped. With `CI=true` that
+/// is a failure.
+#[track_caller]
+pub(crate) fn have(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !is_there {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "a peer is missing: {program}"
+        );
+        report_skipped(&format!("needs {program}: install it"));
+    }
+    is_there
+}
+
+/// Reports that the calling test did not run, to whoever collects such reports, and past the runner, which swallows the output
+/// of what passes.
+#[track_caller]
+pub(crate) fn report_skipped(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    if let Some(report) = std::env::var_os("PLATTER_SKIP_REPORT") {
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(report);
+        file.and_then(|mut file| file.write_all(format!("{test} {reason}\n").as_bytes()))
+            .expect("the report takes it");
+    }
+    say(&format!("skipped: {test} {reason}"));
+}
+
+/// Prints a line that the runner does not swallow.
+fn say(line: &str) {
+    std::io::stderr()
+        .write_all(format!("{line}\n").as_bytes())
+        .expect("standard error takes it");
+}

@@ -1,0 +1,151 @@
+//! Block devices, where a loop device can be had.
+
+mod common;
+
+use common::{have, open, read, refusal, report_skipped, write};
+use disk_backend::DiskError;
+use disk_file::FileDiskOptions;
+use futures_lite::future::block_on;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+const SIZE_BYTES: u64 = 16 << 20;
+
+/// A loop device over a file, until it is dropped.
+struct LoopDevice {
+    device: PathBuf,
+    folder: TempDir,
+}
+
+impl LoopDevice {
+    /// None where this is not allowed, which has been reported then.
+    #[track_caller]
+    fn new() -> Option<Self> {
+        if !have("losetup") {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("backing");
+        std::fs::File::create(&file)
+            .and_then(|file| file.set_len(SIZE_BYTES))
+            .expect("a file");
+        let output = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(&file)
+            .output()
+            .expect("losetup starts");
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            report_skipped(&format!(
+                "needs a loop device: {}",
+                said.trim_end().replace('\n', "; ")
+            ));
+            return None;
+        }
+        let device = PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end());
+        Some(Self { device, folder })
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let is_gone = run("losetup", &[Path::new("--detach"), &self.device]);
+        // In a failing test, its own message is the one to see.
+        assert!(
+            is_gone || std::thread::panicking(),
+            "{} stays behind",
+            self.device.display()
+        );
+    }
+}
+
+fn run(program: &str, arguments: &[&Path]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_device_is_read_written_unmapped_and_zeroed() {
+    let Some(device) = LoopDevice::new() else {
+        return;
+    };
+    let disk = open(&device.device, &FileDiskOptions::default()).expect("nobody uses it");
+    assert_eq!(disk.sector_count(), SIZE_BYTES / 512);
+    assert_eq!(common::inspected(&disk, "kind"), "block_device");
+    let content: Vec<u8> = (0..1_u32 << 20).map(|i| (i / 512 * 5) as u8).collect();
+    write(&disk, 8, &content);
+    assert!(read(&disk, 8, 2048) == content);
+    block_on(disk.sync_cache()).expect("it flushes");
+    if disk.unmap_behavior() == disk_backend::UnmapBehavior::Zeroes {
+        block_on(disk.unmap(8, 1024, false)).expect("it unmaps");
+        assert!(read(&disk, 8, 1024) == vec![0; 1024 * 512]);
+        assert!(read(&disk, 1032, 1024) == content[1024 * 512..]);
+    }
+    let quick = block_on(disk.write_zeroes(1032, 512, true, true, true));
+    assert!(
+        quick.is_ok() || matches!(quick, Err(DiskError::Unsupported)),
+        "{quick:?}"
+    );
+    block_on(disk.write_zeroes(1032, 512, true, false, false)).expect("it zeroes");
+    assert!(read(&disk, 1032, 512) == vec![0; 512 * 512]);
+    assert!(read(&disk, 1544, 512) == content[1536 * 512..]);
+    // A device does not say where its holes are.
+    let status = block_on(disk.block_status(0, disk.sector_count())).expect("status");
+    assert_eq!(status.sector_count(), disk.sector_count());
+}
+
+#[test]
+fn a_device_is_written_by_one_or_read_by_many() {
+    let Some(device) = LoopDevice::new() else {
+        return;
+    };
+    let read_only = FileDiskOptions {
+        read_only: true,
+        ..Default::default()
+    };
+    let writer = open(&device.device, &FileDiskOptions::default()).expect("nobody uses it");
+    refusal(&device.device, &FileDiskOptions::default());
+    refusal(&device.device, &read_only);
+    drop(writer);
+    let _readers = [(); 2].map(|()| open(&device.device, &read_only).expect("readers coexist"));
+    refusal(&device.device, &FileDiskOptions::default());
+}
+
+#[test]
+fn a_mounted_device_is_refused() {
+    let Some(device) = LoopDevice::new() else {
+        return;
+    };
+    if !have("mke2fs") {
+        return;
+    }
+    assert!(run("mke2fs", &[Path::new("-q"), &device.device]));
+    let mount_point = device.folder.path().join("mounted");
+    std::fs::create_dir(&mount_point).expect("a folder");
+    if !run("mount", &[&device.device, &mount_point]) {
+        report_skipped("needs the right to mount");
+        return;
+    }
+    let messages = [true, false].map(|read_only| {
+        open(
+            &device.device,
+            &FileDiskOptions {
+                read_only,
+                ..Default::default()
+            },
+        )
+        .map_err(|error| error.to_string())
+    });
+    assert!(run("umount", &[&mount_point]), "the mount stays behind");
+    for message in messages {
+        let message = message.expect_err("it is mounted");
+        assert!(
+            message.contains(&format!("mounted at {}", mount_point.display())),
+            "{message}"
+        );
+    }
+    open(&device.device, &FileDiskOptions::default()).expect("it is mounted no longer");
+}
