@@ -1,0 +1,14 @@
+//! The interop ring: the daemon as its users start it, judged by programs of other people and by a client of
+//! our own that is ruder than any of theirs.
+//!
+//! A test whose program is missing says so and does not run; with `CI=true` it fails.
+
+mod configs;
+mod cost;
+mod filesystem;
+mod hostile;
+mod libnbd;
+mod life;
+mod load;
+mod qemu;
+mod support;
