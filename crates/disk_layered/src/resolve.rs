@@ -3,7 +3,7 @@
 use crate::{DiskLayer, InvalidLayeredDisk, LayerConfiguration, LayeredDisk};
 use disk_backend::Disk;
 use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use resource::{
     Failure, Problem, ResolveContext, ResolveError, Resource, ResourceHandle, ResourceKind,
     async_trait,
@@ -94,7 +94,9 @@ impl ResourceHandle<DiskHandleKind> for LayeredDiskHandle {
             .map(Resource::reserved)
             .collect::<Result<Vec<LayerUse>, ResolveError>>()?;
         let resolving = self.layers.into_iter().zip(&uses).enumerate();
-        let layers = try_join_all(resolving.map(async |(index, (layer, layer_use))| {
+        // All are waited for, also when one fails: then the error does not depend on which was first, and nothing of a stack
+        // that came to nothing is still being opened.
+        let layers = join_all(resolving.map(async |(index, (layer, layer_use))| {
             let is_written = index == 0 || uses[..index].iter().all(|above| above.write_through);
             let is_filled = layer_use.read_cache;
             let read_only = !is_filled && (input.read_only || !is_written);
@@ -107,7 +109,9 @@ impl ResourceHandle<DiskHandleKind> for LayeredDiskHandle {
                 read_cache: layer_use.read_cache,
             })
         }))
-        .await?;
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
         let disk = LayeredDisk::new(input.read_only, layers)
             .await
             .map_err(|error| blame(cx, error))?;
