@@ -24,7 +24,7 @@ const PAGES: &[Page] = &[
     },
     Page {
         file: "docs/src/reference/configuration.md",
-        header: "# Configuration\n\n",
+        header: "# Types and keys\n\nWhat `platter schema --markdown` prints; [schema.json](schema.json) is the same for programs.\n\n",
         make: |platter| output(platter, &["schema", "--markdown"]),
     },
     Page {
