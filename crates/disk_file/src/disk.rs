@@ -1,9 +1,9 @@
 //! The disk itself: opening, and the methods of the trait.
 
 use crate::OpenError;
-use crate::flush::Flusher;
+use crate::flush::{Flusher, SyncPlace};
 use crate::image::Image;
-use crate::properties::Properties;
+use crate::properties::{ImageKind, Properties};
 use crate::shared::Shared;
 use crate::zeroing::Zeroing;
 use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
@@ -54,7 +54,11 @@ impl FileDisk {
     /// [`OpenError`]; nothing is changed then.
     pub fn open(path: &Path, options: &FileDiskOptions) -> Result<Self, OpenError> {
         let image = Arc::new(Image::open(path, options)?);
-        let flusher = Flusher::new({
+        let place = match image.properties.kind {
+            ImageKind::MemoryFile => SyncPlace::AtOnce,
+            ImageKind::File | ImageKind::BlockDevice => SyncPlace::InPool,
+        };
+        let flusher = Flusher::new(place, {
             let image = Arc::clone(&image);
             move || image.file().sync_data()
         });

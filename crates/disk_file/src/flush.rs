@@ -9,7 +9,8 @@
 //! - **I3** After a failure there is no further `fdatasync`, and no success: the kernel has dropped what it could not write, and
 //!   would say so no more (C8).
 //! - **I4** A flush is left out only if an earlier one began after every change that is complete by now.
-//! - **I5** `is_running` exactly while a task on the pool answers rounds; it needs nobody's polling (C4).
+//! - **I5** `is_running` exactly while a thread answers rounds, on the pool or because it need not wait: that needs nobody's
+//!   polling (C4).
 
 use crate::pool;
 use event_listener::Event;
@@ -37,8 +38,17 @@ impl From<FlushFailed> for io::Error {
     }
 }
 
+/// Where `fdatasync` is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncPlace {
+    /// By whoever asks, because it does not wait for anything.
+    AtOnce,
+    InPool,
+}
+
 pub(crate) struct Flusher {
     sync: Box<Sync>,
+    place: SyncPlace,
     state: Mutex<State>,
     /// Set together with `State::failed`, for those who only want to know.
     has_failed: AtomicBool,
@@ -66,10 +76,12 @@ struct Round {
 
 impl Flusher {
     pub(crate) fn new(
+        place: SyncPlace,
         sync: impl Fn() -> io::Result<()> + Send + std::marker::Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             sync: Box::new(sync),
+            place,
             state: Mutex::default(),
             has_failed: AtomicBool::new(false),
             changes_completed: AtomicU64::new(0),
@@ -105,11 +117,14 @@ impl Flusher {
             return Ok(());
         };
         loop {
-            let over = round.is_over.listen();
             if let Some(outcome) = round.outcome.get() {
                 return outcome.clone();
             }
-            over.await;
+            let over = round.is_over.listen();
+            // It may have been answered before we listened.
+            if round.outcome.get().is_none() {
+                over.await;
+            }
         }
     }
 
@@ -125,8 +140,12 @@ impl Flusher {
         let round = Arc::clone(state.next.get_or_insert_default());
         if !state.is_running {
             state.is_running = true;
+            drop(state);
             let this = Arc::clone(self);
-            pool::spawn(move || this.answer_rounds()).detach();
+            match self.place {
+                SyncPlace::AtOnce => this.answer_rounds(),
+                SyncPlace::InPool => pool::spawn(move || this.answer_rounds()).detach(),
+            }
         }
         Ok(Some(round))
     }

@@ -1,6 +1,6 @@
 //! What only the inside can arrange: ranges in use, flushes that fail.
 
-use crate::flush::Flusher;
+use crate::flush::{Flusher, SyncPlace};
 use crate::image::Image;
 use crate::shared::Shared;
 use crate::{FileDisk, FileDiskOptions};
@@ -34,7 +34,9 @@ fn unflushable_disk() -> (TempDir, Disk) {
     drop(disk);
     let image =
         Arc::new(Image::open(&path, &FileDiskOptions::default()).expect("it was just closed"));
-    let flusher = Flusher::new(|| Err(io::Error::from_raw_os_error(nix::libc::EIO)));
+    let flusher = Flusher::new(SyncPlace::InPool, || {
+        Err(io::Error::from_raw_os_error(nix::libc::EIO))
+    });
     let disk = FileDisk {
         shared: Arc::new(Shared::new(image, flusher)),
     };

@@ -16,7 +16,7 @@ fn on_strings() -> Strings {
     let (begin, begun) = channel();
     let (end_with, end) = channel::<io::Result<()>>();
     let end = Mutex::new(end);
-    let flusher = Flusher::new(move || {
+    let flusher = Flusher::new(SyncPlace::InPool, move || {
         begin.send(()).expect("the test listens");
         end.lock().recv().expect("the test answers")
     });
@@ -149,4 +149,18 @@ fn a_flush_whose_future_is_dropped_holds_nobody_up() {
         s.end_with.send(Ok(())).expect("it runs");
         second.await.expect("good");
     });
+}
+
+#[test]
+fn a_sync_that_does_not_wait_is_done_at_the_first_poll() {
+    let outcomes = Mutex::new(vec![Err(io_failure()), Ok(())]);
+    let flusher = Flusher::new(SyncPlace::AtOnce, move || {
+        outcomes.lock().pop().expect("two calls")
+    });
+    let flush_now = || block_on(poll_once(flusher.flush())).expect("at once");
+    flush_now().expect("good");
+    flusher.note_change();
+    flush_now().expect_err("bad");
+    flush_now().expect_err("and stays so");
+    assert_eq!(flusher.syncs(), 2);
 }
