@@ -102,13 +102,20 @@ impl RequestMemory {
 
     /// What lies in the pieces.
     pub(crate) fn take(&self) -> Vec<u8> {
-        let all = self.snapshot();
-        let parts: Vec<_> = self
-            .pieces
-            .iter()
-            .map(|piece| &all[piece.clone()])
-            .collect();
-        parts.concat()
+        let mut taken = Vec::with_capacity(self.pieces.iter().map(Range::len).sum());
+        for piece in &self.pieces {
+            match &self.place {
+                Place::Host(bytes) => taken.extend_from_slice(&bytes[piece.clone()]),
+                Place::Guest(memory) => {
+                    let at = taken.len();
+                    taken.resize(at + piece.len(), 0);
+                    memory
+                        .read_at(piece.start as u64, &mut taken[at..])
+                        .expect("the pieces are memory");
+                }
+            }
+        }
+        taken
     }
 
     /// For a disk write.
@@ -149,30 +156,32 @@ impl RequestMemory {
 
     /// Whether everything outside of the pieces is as it was.
     pub(crate) fn is_untouched_outside(&self) -> bool {
-        let all = self.snapshot();
         let mut pieces: Vec<_> = self.pieces.iter().collect();
         pieces.sort_unstable_by_key(|piece| (piece.start, piece.end));
         let mut gap_start = 0;
-        let mut is_untouched = true;
         for piece in pieces {
-            is_untouched &= is_background(&all[gap_start..piece.start]);
+            if !self.is_background(gap_start..piece.start) {
+                return false;
+            }
             gap_start = piece.end;
         }
-        is_untouched && is_background(&all[gap_start..])
+        self.is_background(gap_start..self.extent_bytes)
     }
 
     /// Whether nothing was put anywhere.
     pub(crate) fn is_untouched(&self) -> bool {
-        is_background(&self.snapshot())
+        self.is_background(0..self.extent_bytes)
     }
 
-    fn snapshot(&self) -> Vec<u8> {
+    fn is_background(&self, range: Range<usize>) -> bool {
         match &self.place {
-            Place::Host(bytes) => bytes.clone(),
+            Place::Host(bytes) => is_background(&bytes[range]),
             Place::Guest(memory) => {
-                let mut bytes = vec![0; self.extent_bytes];
-                memory.read_at(0, &mut bytes).expect("it is all memory");
-                bytes
+                let mut bytes = vec![0; range.len()];
+                memory
+                    .read_at(range.start as u64, &mut bytes)
+                    .expect("it is all memory");
+                is_background(&bytes)
             }
         }
     }

@@ -158,6 +158,11 @@ impl LayerPlan {
         self.kinds.len() as u64
     }
 
+    /// The size of a sector in bytes.
+    pub fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
     /// Fills a fresh layer by its own methods.
     ///
     /// # Errors
