@@ -126,6 +126,9 @@ impl<'a> Response<'a> {
 
     /// A flattened object turned out to be a single value: it gets a name, unless it is `null`.
     pub(crate) fn flattened_leaf(&mut self, f: impl FnOnce(Request<'_>)) {
+        if self.answer.has("value") {
+            return;
+        }
         self.field_with("value", f);
         if let Answer::Parts(parts) = self.answer
             && parts.get("value") == Some(&Value::Null)

@@ -291,6 +291,14 @@ fn flattened_objects_lose_their_level_whatever_they_answer() {
         req.respond().merge(&None::<u8>);
     });
     assert_eq!(show("", None, &none).unwrap(), json!({}));
+    // Not showing itself does not take away what another part shows.
+    let beside = adhoc(|req| {
+        req.respond()
+            .field("value", &None::<u8>)
+            .merge(&None::<u8>)
+            .merge(&Some(7));
+    });
+    assert_eq!(show("", None, &beside).unwrap(), json!({ "value": null }));
 }
 
 /// Contains itself.
