@@ -6,7 +6,7 @@ use crate::layer_spec::{InvalidLayerSpec, LayerSpec};
 use disk_backend::Disk;
 use disk_backend::resolve::{ResolveDiskParameters, ResolvedDisk};
 use futures_util::future::join_all;
-use resource::{JsonPath, ResolveError, ResourceResolver, Segment};
+use resource::{JsonPath, MISTAKES_MAX, ResolveError, ResourceResolver, Segment};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
@@ -119,11 +119,12 @@ impl Config {
         &self.document
     }
 
-    /// Everything that can be said against it without opening anything.
+    /// What can be said against it without opening anything: the first [`MISTAKES_MAX`] mistakes.
     pub fn check(&self, resolver: &ResourceResolver) -> Vec<ConfigError> {
         let exports = self.document.exports.iter();
         exports
             .flat_map(|export| resolver.check(&export.disk))
+            .take(MISTAKES_MAX)
             .map(|error| self.explain(error))
             .collect()
     }

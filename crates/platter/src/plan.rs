@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use disk_resolver::{Config, ConfigError, LayerSpec, OpenExport};
 use frontend_nbd::ListenAddress;
 use futures_lite::future::block_on;
-use resource::ResourceResolver;
+use resource::{MISTAKES_MAX, ResourceResolver};
 use std::path::Path;
 
 /// What is served if nothing was asked for.
@@ -54,10 +54,11 @@ impl Plan {
         for (index, address) in config.document().listen.iter().enumerate() {
             match address.parse::<ListenAddress>() {
                 Ok(address) => listen.push(address),
+                Err(_) if wrong.len() == MISTAKES_MAX => break,
                 Err(error) => wrong.push(config.wrong_address(index, error.to_string())),
             }
         }
-        // All that can be seen without opening anything is said at once.
+        // What can be seen without opening anything is said at once.
         wrong.extend(config.check(&resolver));
         match wrong.is_empty() {
             true => Ok(Self {
@@ -66,9 +67,7 @@ impl Plan {
                 read_only,
                 listen,
             }),
-            false => Err(Failure::Configuration(
-                wrong.iter().map(ToString::to_string).collect(),
-            )),
+            false => Err(Failure::Configuration(messages(&wrong))),
         }
     }
 
@@ -76,6 +75,18 @@ impl Plan {
     pub(crate) fn open(&self) -> Result<Vec<OpenExport>, Failure> {
         block_on(self.config.open(&self.resolver, self.read_only)).map_err(Failure::configuration)
     }
+}
+
+/// One line for each mistake, as far as anybody wants to read.
+fn messages(wrong: &[ConfigError]) -> Vec<String> {
+    let shown = wrong.iter().take(MISTAKES_MAX);
+    let mut messages: Vec<String> = shown.map(ToString::to_string).collect();
+    if wrong.len() >= MISTAKES_MAX {
+        messages.push(format!(
+            "these are the first {MISTAKES_MAX} mistakes; there may be more"
+        ));
+    }
+    messages
 }
 
 fn layers(args: &ServeArgs) -> Vec<LayerSpec> {

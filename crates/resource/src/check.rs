@@ -39,11 +39,16 @@ impl ReservedKeys {
     }
 }
 
+/// How many mistakes a [check](ResourceResolver::check) looks for. Nobody reads more at once, and to find each in its document
+/// takes time.
+pub const MISTAKES_MAX: usize = 32;
+
 impl ResourceResolver {
-    /// Everything that can be said against a description, and those in it, without building: types, keys and values. Whether
-    /// a file exists, or layers fit each other, only [resolving](crate::ResolveContext::resolve) shows.
+    /// What can be said against a description, and those in it, without building: types, keys and values. Whether a file
+    /// exists, or layers fit each other, only [resolving](crate::ResolveContext::resolve) shows.
     ///
-    /// In the order of the document from the outside in; of each description only the first mistake.
+    /// In the order of the document from the outside in; of each description only the first mistake, and of all together the
+    /// first [`MISTAKES_MAX`].
     pub fn check<K: ResourceKind>(&self, resource: &Resource<K>) -> Vec<ResolveError> {
         let (id, mut value) = resource.clone().into_parts();
         value.insert(TYPE_KEY.to_owned(), id.into());
@@ -60,13 +65,17 @@ impl ResourceResolver {
                     Ok(inner) => below.extend(inner),
                     Err(error) => errors.push(error),
                 }
+                if errors.len() == MISTAKES_MAX {
+                    return errors;
+                }
             }
             level = below;
         }
         let levels_max = LEVELS_MAX;
         let too_deep =
             |nested: Nested| ResolveError::new(nested.path, Problem::TooDeep { levels_max });
-        errors.extend(level.into_iter().map(too_deep));
+        let left = MISTAKES_MAX - errors.len();
+        errors.extend(level.into_iter().map(too_deep).take(left));
         errors
     }
 

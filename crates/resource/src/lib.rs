@@ -56,6 +56,7 @@ mod suggest;
 
 pub use async_trait::async_trait;
 pub use byte_size::{ByteSize, InvalidByteSize};
+pub use check::MISTAKES_MAX;
 pub use context::{LEVELS_MAX, ResolveContext};
 pub use document::{FieldDoc, KindDoc, TypeDoc};
 pub use error::{OtherKind, Problem, ResolveError};

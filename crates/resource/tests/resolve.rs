@@ -4,8 +4,8 @@ mod shapes;
 
 use futures_lite::future::block_on;
 use resource::{
-    ByteSize, Failure, JsonPath, LEVELS_MAX, Problem, ResolveContext, ResolveError, Resource,
-    ResourceHandle, ResourceResolver, async_trait, from_str, from_value,
+    ByteSize, Failure, JsonPath, LEVELS_MAX, MISTAKES_MAX, Problem, ResolveContext, ResolveError,
+    Resource, ResourceHandle, ResourceResolver, async_trait, from_str, from_value,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -181,6 +181,21 @@ fn a_check_finds_every_mistake_and_builds_nothing() {
             .check(&from_str::<Resource<Shape>>(good).unwrap())
             .is_empty()
     );
+}
+
+#[test]
+fn a_check_stops_at_as_many_mistakes_as_anybody_wants_to_read() {
+    let many = |description: serde_json::Value| vec![description; 3 * MISTAKES_MAX];
+    let wide = json!({ "type": "group", "shapes": many(json!({ "type": "circel" })) });
+    let mut deep =
+        json!({ "type": "group", "shapes": many(json!({ "type": "circle", "radius": 1 })) });
+    for _ in 1..LEVELS_MAX {
+        deep = json!({ "type": "group", "shapes": [deep] });
+    }
+    for value in [wide, deep] {
+        let shape: Resource<Shape> = from_value(&value).unwrap();
+        assert_eq!(resolver().check(&shape).len(), MISTAKES_MAX);
+    }
 }
 
 #[test]
