@@ -1,18 +1,23 @@
 //! `platter check`: says what is wrong with a configuration, or what it would serve.
 
 use crate::cli::CheckArgs;
-use crate::connect;
 use crate::exit::Failure;
 use crate::plan::Plan;
+use crate::{connect, output, serve};
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// Opens every disk read-only, and says what it is.
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let plan = Plan::for_checking(&args.config)?;
-    for export in plan.open()? {
-        println!("{}", connect::describe(&export.name, &export.disk));
+    let disks = plan.open()?;
+    // Listens nowhere: only to see whether clients could be offered these disks under these names.
+    serve::offer(&disks)?;
+    let mut text = String::new();
+    for export in &disks {
+        let described = connect::describe(&export.name, &export.disk);
+        writeln!(text, "{described}").expect("writing to a string succeeds");
     }
-    println!("{}: good", args.config.display());
+    output::print(&format!("{text}{}: good\n", args.config.display()))?;
     Ok(ExitCode::SUCCESS)
 }

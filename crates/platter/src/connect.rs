@@ -1,6 +1,7 @@
 //! What a user is told once the disks are there: what is served, and lines to paste.
 
 use disk_backend::{Disk, Persistence};
+use disk_resolver::OpenExport;
 use frontend_nbd::ListenAddress;
 use std::fmt::{self, Write as _};
 
@@ -47,14 +48,19 @@ pub(crate) fn describe(name: &str, disk: &Disk) -> String {
 }
 
 /// Lines that can be pasted into a shell, for the first export at the first address.
-pub(crate) fn instructions(address: &ListenAddress, export_name: &str) -> String {
-    let uri = shell_quoted(&address.uri(export_name));
+pub(crate) fn instructions(address: &ListenAddress, export: &OpenExport) -> String {
+    let uri = shell_quoted(&address.uri(&export.name));
+    // QEMU does not open for writing what takes no writes.
+    let read_only = match export.disk.is_read_only() {
+        true => ",readonly=on",
+        false => "",
+    };
     let mut text = String::new();
     for line in [
         format!("nbdinfo {uri}"),
         format!("nbdcopy {uri} copy.img"),
         format!("qemu-img info {uri}"),
-        format!("qemu-system-x86_64 -m 1G -drive file={uri},format=raw,if=virtio"),
+        format!("qemu-system-x86_64 -m 1G -drive file={uri},format=raw,if=virtio{read_only}"),
     ] {
         writeln!(text, "  {line}").expect("writing to a string succeeds");
     }

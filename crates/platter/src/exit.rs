@@ -54,6 +54,16 @@ impl Failure {
     }
 }
 
+/// For the log: all messages in one line.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running(error) => f.write_str(&chain(&**error)),
+            Self::Configuration(messages) => f.write_str(&messages.join("; ")),
+        }
+    }
+}
+
 /// An error and its causes, in one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut messages = vec![error.to_string()];

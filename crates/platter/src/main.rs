@@ -9,6 +9,7 @@ mod command;
 mod connect;
 mod exit;
 mod logging;
+mod output;
 mod plan;
 mod reference;
 mod runtime_dir;

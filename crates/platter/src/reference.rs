@@ -2,21 +2,21 @@
 
 use crate::cli::SchemaArgs;
 use crate::exit::Failure;
+use crate::output;
 use resource::{FieldDoc, KindDoc, TypeDoc};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// Prints the JSON Schema, or the reference.
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 pub(crate) fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
     let resolver = disk_resolver::resolver();
-    if args.markdown {
-        print!("{}", markdown(&resolver.documentation()));
+    let text = if args.markdown {
+        markdown(&resolver.documentation())
     } else {
         let schema = disk_resolver::schema(&resolver);
-        let text = serde_json::to_string_pretty(&schema).map_err(Failure::running)?;
-        println!("{text}");
-    }
+        serde_json::to_string_pretty(&schema).map_err(Failure::running)? + "\n"
+    };
+    output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use crate::cli::ServeArgs;
 use crate::exit::{Failure, chain};
 use crate::plan::Plan;
 use crate::runtime_dir::runtime_dir;
-use crate::{command, connect, signals};
+use crate::{command, connect, output, signals};
 use disk_resolver::OpenExport;
 use frontend_nbd::{Export, Limits, ListenAddress, Server, ServerHandle};
 use shared_child::SharedChild;
@@ -45,20 +45,24 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Listens everywhere; clients that connect from now on wait until they are served.
-fn start(
-    plan: &Plan,
-    disks: &[OpenExport],
-    private_dir: Option<&Path>,
-) -> Result<(Server, Vec<ListenAddress>), Failure> {
+/// A server of these disks that listens nowhere yet.
+pub(crate) fn offer(disks: &[OpenExport]) -> Result<Server, Failure> {
     let exports = disks
         .iter()
         .map(|export| Export::new(&export.name, export.disk.clone()));
     let exports = exports
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::configuration(chain(&error)))?;
-    let mut server = Server::new(exports, Limits::default())
-        .map_err(|error| Failure::configuration(chain(&error)))?;
+    Server::new(exports, Limits::default()).map_err(|error| Failure::configuration(chain(&error)))
+}
+
+/// Listens everywhere; clients that connect from now on wait until they are served.
+fn start(
+    plan: &Plan,
+    disks: &[OpenExport],
+    private_dir: Option<&Path>,
+) -> Result<(Server, Vec<ListenAddress>), Failure> {
+    let mut server = offer(disks)?;
     let wanted = match plan.listen.is_empty() {
         true => vec![ListenAddress::Unix(default_socket(private_dir)?)],
         false => plan.listen.clone(),
@@ -81,19 +85,22 @@ fn default_socket(private_dir: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(dir.join("platter.sock"))
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
+/// Says what is served and where. Clients need not wait for somebody who reads it: if nobody does, the log says so.
 fn announce(disks: &[OpenExport], addresses: &[ListenAddress]) {
-    println!("Serving");
+    let mut text = String::from("Serving\n");
     for export in disks {
-        println!("  {}", connect::describe(&export.name, &export.disk));
+        text += &format!("  {}\n", connect::describe(&export.name, &export.disk));
     }
-    println!("at");
+    text += "at\n";
     for address in addresses {
-        println!("  {address}");
+        text += &format!("  {address}\n");
     }
-    println!("Try");
-    print!("{}", connect::instructions(&addresses[0], &disks[0].name));
-    println!("Ctrl-C stops: what is in flight is finished and flushed.");
+    text += "Try\n";
+    text += &connect::instructions(&addresses[0], &disks[0]);
+    text += "Ctrl-C stops: what is in flight is finished and flushed.\n";
+    if let Err(error) = output::print(&text) {
+        tracing::warn!("serving, but {error}");
+    }
 }
 
 fn start_command(

@@ -158,6 +158,29 @@ fn two_exports_of_one_name_are_refused() {
 }
 
 #[test]
+fn a_name_that_no_client_can_ask_for_is_refused() {
+    let disk = r#"{ "type": "layered", "layers": [ { "type": "ram", "size": "1M" } ] }"#;
+    for name in ["x".repeat(5000), "a\\u0000b".to_owned()] {
+        let document = format!(r#"{{ "exports": [ {{ "name": "{name}", "disk": {disk} }} ] }}"#);
+        is_refused(&document, &["4096", "zero byte"]);
+    }
+}
+
+#[test]
+fn of_endless_mistakes_the_first_are_said() {
+    let mistakes = vec![r#"{ "type": "rum" }"#; 100_000].join(",\n");
+    is_refused(
+        &layered(&mistakes),
+        &["disk.json:1: ", "disk.json:32: ", "the first 32"],
+    );
+    let addresses = vec![r#""carrier:pigeon""#; 100_000].join(",\n");
+    let disk = r#"{ "type": "layered", "layers": [ { "type": "ram", "size": "1M" } ] }"#;
+    let document =
+        format!(r#"{{ "exports": [ {{ "disk": {disk} }} ], "listen": [ {addresses} ] }}"#);
+    is_refused(&document, &["listen[0]", "listen[31]", "the first 32"]);
+}
+
+#[test]
 fn an_address_that_is_none_is_refused() {
     let disk = r#"{ "type": "layered", "layers": [ { "type": "ram", "size": "1M" } ] }"#;
     let document = format!(

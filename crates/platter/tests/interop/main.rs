@@ -2,7 +2,12 @@
 //! our own that is ruder than any of theirs.
 //!
 //! A test whose program is missing says so and does not run; with `CI=true` it fails.
+#![allow(
+    clippy::print_stdout,
+    reason = "what a failed test printed is shown by its runner"
+)]
 
+mod command_line;
 mod configs;
 mod cost;
 mod filesystem;

@@ -17,6 +17,8 @@ use super::{LOOK_INTERVAL, TIME_MAX};
 pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
+    /// Its name in the folder.
+    socket: &'static str,
 }
 
 impl Daemon {
@@ -41,15 +43,30 @@ impl Daemon {
             .args(arguments)
             .arg("--listen")
             .arg(format!("unix:{SOCKET}"));
-        let file = |name| File::create(folder.path().join(name)).expect("a log can be made");
+        let stdout = log_file(&folder, STDOUT);
+        Self::start(folder, command, stdout, SOCKET)
+    }
+
+    /// Starts this command, whose socket will have this name in the folder, and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start(
+        folder: TempDir,
+        mut command: Command,
+        stdout: File,
+        socket: &'static str,
+    ) -> Self {
         command
             .stdin(Stdio::null())
-            .stdout(file(STDOUT))
-            .stderr(file(STDERR));
+            .stdout(stdout)
+            .stderr(log_file(&folder, STDERR));
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        let mut daemon = Self { child, folder };
+        let mut daemon = Self {
+            child,
+            folder,
+            socket,
+        };
         daemon.wait_until(|daemon| daemon.greets());
         daemon
     }
@@ -82,7 +99,7 @@ impl Daemon {
 
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join(SOCKET)
+        self.folder.path().join(self.socket)
     }
 
     /// What a program connects to for the default export.
@@ -165,8 +182,13 @@ impl Daemon {
 
 /// Names of files in the daemon's folder.
 const SOCKET: &str = "nbd.sock";
-const STDOUT: &str = "platter.stdout";
-const STDERR: &str = "platter.stderr";
+pub(crate) const STDOUT: &str = "platter.stdout";
+pub(crate) const STDERR: &str = "platter.stderr";
+
+/// A file in the daemon's folder that it writes to.
+pub(crate) fn log_file(folder: &TempDir, name: &str) -> File {
+    File::create(folder.path().join(name)).expect("a log can be made")
+}
 
 /// The program under test, in this folder and with nothing set that would change what it says.
 pub(crate) fn platter(folder: &Path) -> Command {

@@ -1,0 +1,16 @@
+//! Standard output: what the user asked for, as opposed to the log.
+
+use crate::exit::Failure;
+use std::io::{self, Write};
+
+/// Writes `text` to standard output, all of it.
+///
+/// # Errors
+/// If nobody takes it: a full disk, or a reader that has left.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::running(format!("cannot write to standard output: {error}")))
+}
