@@ -180,7 +180,7 @@ impl LayerIo for RamDiskLayer {
     }
 
     async fn layer_status(&self, sector: u64, count: u64) -> Result<LayerStatus, DiskError> {
-        Ok(self.store.status(sector..sector + count))
+        self.store.status(sector..sector + count)
     }
 
     fn write_no_overwrite(&self) -> Option<impl WriteNoOverwrite> {

@@ -2,23 +2,24 @@
 //!
 //! Invariants:
 //! - I1: a request looks at the size while it holds the lock of the chunk that it touches; shrinking changes the size before
-//!   it takes any of those locks. So nothing is stored beyond the end after a shrink has passed.
+//!   it takes any of those locks. So nothing is stored beyond the end after a shrink has passed. For a chunk without a place
+//!   two fences stand in for the lock: either the shrink finds the place that a request made, or the request finds the new size.
 //! - I2: an absent sector at or beyond `smallest_sector_count` counts as an explicit zero: sectors that a resize added hide
 //!   what lies below (C10), at no cost. The mark is lowered before a shrink empties any chunk, and is looked at after the
 //!   chunk: whoever finds a sector emptied finds it hidden.
-//! - I3: before the size grows, every chunk beyond the old end is empty.
+//! - I3: before the size changes, every chunk beyond the old end is empty. Whoever resizes empties what an earlier resize left,
+//!   a step at a time, and waits for nobody's polling (C4).
 
 use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
 use crate::table::Table;
-use async_lock::Mutex;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use disk_layered::{LayerStatus, SectorMarker};
 use event_listener::Event;
 use guestmem::MemoryWrite;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use scsi_buffers::RequestBuffers;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Steps over chunks that cost next to nothing and are taken without letting others run: about 100 us.
 const CHEAP_STEPS: u64 = 2048;
@@ -32,8 +33,8 @@ pub(crate) struct Store {
     slots: Table<RwLock<Slot>>,
     resident_pages: AtomicU64,
     resized: Event,
-    /// The end of the disk to which chunks have yet to be emptied after a shrink, in sectors, if one was cut short.
-    unfinished_shrink: Mutex<Option<Range<u64>>>,
+    /// The sectors that a shrink cut off and that have yet to be emptied. Held only for a step at a time.
+    cut_off: Mutex<Range<u64>>,
 }
 
 /// The part of a request that lies in one chunk.
@@ -57,7 +58,7 @@ impl Store {
             slots: Table::default(),
             resident_pages: AtomicU64::new(0),
             resized: Event::new(),
-            unfinished_shrink: Mutex::new(None),
+            cut_off: Mutex::new(0..0),
         }
     }
 
@@ -84,12 +85,12 @@ impl Store {
         for piece in self.pieces(sector, buffers.len()) {
             yield_between_chunks(&piece, sector).await;
             let Some(slot) = self.slots.get(piece.chunk) else {
-                self.check_end(&piece)?;
+                self.check_end(piece.range.end)?;
                 self.read_absent(piece.range, &mut writer, &mut marker)?;
                 continue;
             };
             let slot = slot.read();
-            self.check_end(&piece)?;
+            self.check_end(piece.range.end)?;
             let mut at = piece.sectors.start;
             while at < piece.sectors.end {
                 let (state, end) = slot.run(at, piece.sectors.end);
@@ -134,8 +135,8 @@ impl Store {
         let mut reader = buffers.reader();
         for piece in self.pieces(sector, buffers.len()) {
             yield_between_chunks(&piece, sector).await;
-            let mut slot = self.slots.get_or_make(piece.chunk).write();
-            self.check_end(&piece)?;
+            let mut slot = self.slot_to_change(piece.chunk).write();
+            self.check_end(piece.range.end)?;
             let taken = slot.write(self.sector_shift, piece.sectors, &mut reader)?;
             self.resident_pages
                 .fetch_add(taken as u64, Ordering::Relaxed);
@@ -151,17 +152,17 @@ impl Store {
             let piece = self.piece_at(at..range.end);
             at = piece.range.end;
             let slot = match hide {
-                true => Some(self.slots.get_or_make(piece.chunk)),
+                true => Some(self.slot_to_change(piece.chunk)),
                 false => self.slots.get(piece.chunk),
             };
             let Some(slot) = slot else {
-                self.check_end(&piece)?;
+                self.check_end(piece.range.end)?;
                 at = self.skip_unmade(piece.chunk).clamp(at, range.end);
                 continue;
             };
             let freed = {
                 let mut slot = slot.write();
-                self.check_end(&piece)?;
+                self.check_end(piece.range.end)?;
                 slot.clear(self.sector_shift, piece.sectors, hide)
             };
             self.resident_pages
@@ -176,7 +177,10 @@ impl Store {
     }
 
     /// What is known of the sectors from `range.start` on: a bounded look.
-    pub(crate) fn status(&self, range: Range<u64>) -> LayerStatus {
+    ///
+    /// # Errors
+    /// [`DiskError::IllegalBlock`] if a shrink took some of what was looked at.
+    pub(crate) fn status(&self, range: Range<u64>) -> Result<LayerStatus, DiskError> {
         let mut status = BlockStatus::default();
         let mut absent = 0;
         let mut at = range.start;
@@ -184,7 +188,7 @@ impl Store {
             if at >= range.end {
                 break;
             }
-            let (mut state, mut end) = self.run(at..range.end);
+            let (mut state, mut end) = self.run(at..range.end)?;
             if state == SectorState::Absent {
                 let hidden_from = self.hidden_from();
                 match at < hidden_from {
@@ -213,64 +217,78 @@ impl Store {
             }
             at = end;
         }
-        match absent {
+        Ok(match absent {
             0 => LayerStatus::Present(status),
             sector_count => LayerStatus::Absent { sector_count },
-        }
+        })
     }
 
     /// The state of the first sector of `range`, and where the run of such sectors ends as far as one chunk tells.
-    fn run(&self, range: Range<u64>) -> (SectorState, u64) {
+    fn run(&self, range: Range<u64>) -> Result<(SectorState, u64), DiskError> {
         let piece = self.piece_at(range.clone());
         let Some(slot) = self.slots.get(piece.chunk) else {
             let end = self.skip_unmade(piece.chunk);
-            return (SectorState::Absent, end.clamp(piece.range.end, range.end));
+            self.check_end(range.end)?;
+            return Ok((SectorState::Absent, end.clamp(piece.range.end, range.end)));
         };
-        let (state, end) = slot.read().run(piece.sectors.start, piece.sectors.end);
-        (state, piece.absolute(piece.sectors.start..end).end)
+        let slot = slot.read();
+        self.check_end(piece.range.end)?;
+        let (state, end) = slot.run(piece.sectors.start, piece.sectors.end);
+        Ok((state, piece.absolute(piece.sectors.start..end).end))
     }
 
     /// Changes the size. Sectors that are added read zero, whatever lies below; those cut off give their memory back.
     ///
     /// If the future is dropped, the size may have changed; memory still to be given back then is at the next resize.
     pub(crate) async fn resize(&self, sector_count: u64) {
-        let mut unfinished = self.unfinished_shrink.lock().await;
-        if let Some(rest) = unfinished.clone() {
-            self.empty(rest).await;
-            *unfinished = None;
+        while !self.try_resize(sector_count) {
+            futures_lite::future::yield_now().await;
+        }
+        while !self.empty_some(&mut self.cut_off.lock()) {
+            futures_lite::future::yield_now().await;
+        }
+    }
+
+    /// Changes the size if nothing is left of an earlier shrink (I3), else takes a step to that end.
+    fn try_resize(&self, sector_count: u64) -> bool {
+        let mut cut_off = self.cut_off.lock();
+        if !self.empty_some(&mut cut_off) {
+            return false;
         }
         let old = self.sector_count();
         // I2: before the size changes, so that no request sees an added sector as merely absent.
         self.smallest_sector_count
             .fetch_min(sector_count.min(old), Ordering::AcqRel);
-        if sector_count < old {
-            *unfinished = Some(sector_count..old);
-        }
+        *cut_off = sector_count..old;
         self.sector_count.store(sector_count, Ordering::Release);
+        // I1: pairs with the fence of `slot_to_change`.
+        fence(Ordering::SeqCst);
         self.resized.notify(usize::MAX);
-        if sector_count < old {
-            self.empty(sector_count..old).await;
-            *unfinished = None;
-        }
+        true
     }
 
-    /// Makes the sectors of a range that was cut off absent (I3).
-    async fn empty(&self, range: Range<u64>) {
-        let mut at = range.start;
-        while at < range.end {
-            let piece = self.piece_at(at..range.end);
-            at = piece.range.end;
+    /// Takes a step towards making the sectors that were cut off absent, and those done out of `cut_off`. Returns whether
+    /// nothing is left.
+    fn empty_some(&self, cut_off: &mut Range<u64>) -> bool {
+        for _ in 0..CHEAP_STEPS {
+            if cut_off.is_empty() {
+                return true;
+            }
+            let piece = self.piece_at(cut_off.clone());
             let Some(slot) = self.slots.get(piece.chunk) else {
-                at = self.skip_unmade(piece.chunk).clamp(at, range.end);
+                let next = self.skip_unmade(piece.chunk);
+                cut_off.start = next.clamp(piece.range.end, cut_off.end);
                 continue;
             };
+            cut_off.start = piece.range.end;
             let freed = slot.write().clear(self.sector_shift, piece.sectors, false);
             self.resident_pages
                 .fetch_sub(freed as u64, Ordering::Relaxed);
-            if freed > 0 && at < range.end {
-                futures_lite::future::yield_now().await;
+            if freed > 0 {
+                break;
             }
         }
+        cut_off.is_empty()
     }
 
     pub(crate) async fn wait_resize(&self, sector_count: u64) -> u64 {
@@ -291,9 +309,17 @@ impl Store {
         })
     }
 
-    /// I1: whoever calls holds the lock of the piece's chunk, or finds that the chunk has none.
-    fn check_end(&self, piece: &Piece) -> Result<(), DiskError> {
-        match piece.range.end <= self.sector_count() {
+    /// The place of a chunk that is about to change, made if need be.
+    fn slot_to_change(&self, chunk: u64) -> &RwLock<Slot> {
+        let slot = self.slots.get_or_make(chunk);
+        // I1: pairs with the fence of `try_resize`. Taking the slot's lock afterwards does not order the two as this does.
+        fence(Ordering::SeqCst);
+        slot
+    }
+
+    /// I1: whoever calls holds the lock of the chunk that `end` lies in, or finds that the chunk has none.
+    fn check_end(&self, end: u64) -> Result<(), DiskError> {
+        match end <= self.sector_count() {
             true => Ok(()),
             false => Err(DiskError::IllegalBlock),
         }
