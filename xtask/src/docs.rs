@@ -18,17 +18,17 @@ struct Page {
 
 const PAGES: &[Page] = &[
     Page {
-        file: "docs/src/reference/cli.md",
+        file: "docs/reference/cli.md",
         header: "# The command line\n\nWhat `platter --help` and the help of each of its commands say.\n",
         make: |platter| help_tree(|arguments| output(platter, arguments)),
     },
     Page {
-        file: "docs/src/reference/configuration.md",
+        file: "docs/reference/configuration.md",
         header: "# Types and keys\n\nWhat `platter schema --markdown` prints; [schema.json](schema.json) is the same for programs.\n\n",
         make: |platter| output(platter, &["schema", "--markdown"]),
     },
     Page {
-        file: "docs/src/reference/schema.json",
+        file: "docs/reference/schema.json",
         header: "",
         make: |platter| output(platter, &["schema"]),
     },

@@ -50,7 +50,7 @@ pub fn ram_disk(size: u64, read_only: bool) -> Result<Disk, RamDiskError> {
 /// Pages of the project whose examples are compiled and run together with ours.
 #[cfg(doctest)]
 mod pages {
-    #[doc = include_str!("../../../docs/src/embedding.md")]
+    #[doc = include_str!("../../../docs/embedding.md")]
     mod embedding {}
     #[doc = include_str!("../../../README.md")]
     mod readme {}

@@ -10,8 +10,8 @@ use crate::Fallible;
 use crate::workspace::{files_below, read};
 
 /// The book's pages, and the file that lists them.
-const BOOK: &str = "docs/src";
-const SUMMARY: &str = "docs/src/SUMMARY.md";
+const BOOK: &str = "docs";
+const SUMMARY: &str = "docs/SUMMARY.md";
 
 /// What other pages may care about in one file.
 struct Page {
@@ -233,12 +233,12 @@ mod tests {
 
     #[test]
     fn a_page_outside_the_table_of_contents_is_found() {
-        let summary = ("docs/src/SUMMARY.md", "# Summary\n\n- [A](a.md)\n");
-        let (a, b) = (("docs/src/a.md", "# A\n"), ("docs/src/b.md", "# B\n"));
+        let summary = ("docs/SUMMARY.md", "# Summary\n\n- [A](a.md)\n");
+        let (a, b) = (("docs/a.md", "# A\n"), ("docs/b.md", "# B\n"));
         assert_eq!(found(&[summary, a]), [""; 0]);
         assert_eq!(
             found(&[summary, a, b]),
-            ["docs/src/b.md: is not in docs/src/SUMMARY.md"]
+            ["docs/b.md: is not in docs/SUMMARY.md"]
         );
     }
 }
