@@ -166,7 +166,7 @@ impl<'a, T: DiskIo> Worker<'a, T> {
         let buffers = buffers.buffers();
         let result = self.arena.disk.write_vectored(&buffers, range.start, fua);
         accepted("write", result.await)?;
-        self.record(range, called, true, |sector| value(stamp, sector));
+        self.record_change(range, called, |sector| value(stamp, sector));
         Ok(())
     }
 
@@ -185,13 +185,7 @@ impl<'a, T: DiskIo> Worker<'a, T> {
         let returned = self.arena.now();
         for (sector, bytes) in range.zip(data.chunks_exact(size)) {
             let value = value_of(bytes, sector)?;
-            let event = Event {
-                is_write: false,
-                value,
-                called,
-                returned,
-            };
-            self.log.push((sector, event));
+            self.record_sight(sector, value, called, returned);
         }
         Ok(())
     }
@@ -205,7 +199,7 @@ impl<'a, T: DiskIo> Worker<'a, T> {
             .disk
             .write_zeroes(range.start, count, false, may_unmap, false);
         accepted("write_zeroes", result.await)?;
-        self.record(range, called, true, |_| ZERO);
+        self.record_change(range, called, |_| ZERO);
         Ok(())
     }
 
@@ -222,7 +216,7 @@ impl<'a, T: DiskIo> Worker<'a, T> {
             .unmap(range.start, range.end - range.start, false);
         accepted("unmap", result.await)?;
         if behavior == UnmapBehavior::Zeroes {
-            self.record(range, called, true, |_| ZERO);
+            self.record_change(range, called, |_| ZERO);
         }
         Ok(())
     }
@@ -241,15 +235,9 @@ impl<'a, T: DiskIo> Worker<'a, T> {
             let sectors = at..at + extent.sector_count;
             at = sectors.end;
             if extent.state != BlockState::Data {
-                self.log.extend(sectors.map(|sector| {
-                    let event = Event {
-                        is_write: false,
-                        value: ZERO,
-                        called,
-                        returned,
-                    };
-                    (sector, event)
-                }));
+                for sector in sectors {
+                    self.record_sight(sector, ZERO, called, returned);
+                }
             }
         }
         Ok(())
@@ -260,23 +248,29 @@ impl<'a, T: DiskIo> Worker<'a, T> {
         result.map_err(|error| (Clause::C5, format!("the flush failed: {error:?}")))
     }
 
-    fn record(
-        &mut self,
-        range: Range<u64>,
-        called: u64,
-        is_write: bool,
-        value: impl Fn(u64) -> Value,
-    ) {
+    /// A change that was called then and returned now.
+    fn record_change(&mut self, range: Range<u64>, called: u64, value: impl Fn(u64) -> Value) {
         let returned = self.arena.now();
         self.log.extend(range.map(|sector| {
             let event = Event {
-                is_write,
+                is_write: true,
                 value: value(sector),
                 called,
                 returned,
             };
             (sector, event)
         }));
+    }
+
+    /// Something that was seen in a sector.
+    fn record_sight(&mut self, sector: u64, value: Value, called: u64, returned: u64) {
+        let event = Event {
+            is_write: false,
+            value,
+            called,
+            returned,
+        };
+        self.log.push((sector, event));
     }
 }
 

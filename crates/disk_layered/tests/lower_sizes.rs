@@ -1,6 +1,9 @@
 //! Lower layers that are shorter than the disk, or become so while it runs (L5), and a top that is resized over them (C10).
 
-use disk_backend::{BlockState, Disk};
+mod common;
+
+use common::PlainLayer;
+use disk_backend::{BlockState, Disk, UnmapBehavior};
 use disk_contract::{DiskSpec, LayerSpec, ReferenceDisk, ReferenceLayer};
 use disk_layered::{DiskLayer, LayerConfiguration, LayerIo, LayeredDisk};
 use disklayer_ram::RamDiskLayer;
@@ -151,6 +154,28 @@ fn a_top_layer_that_shrinks_and_grows_hides_what_lies_below() {
         block_on(disk.unmap(0, 12, false)).unwrap();
         assert_eq!(read(&disk, 0..12), [0; 12]);
     }
+}
+
+#[test]
+fn a_lower_layer_that_shrinks_under_a_request_reads_zero_where_it_was() {
+    let spec = LayerSpec::new(8, SECTOR_BYTES as u32);
+    let layer = PlainLayer::new(spec, UnmapBehavior::Zeroes);
+    let ones = [1; 8 * SECTOR_BYTES];
+    let buffers = HostBuffers::from_ref(&ones);
+    block_on(layer.write(&buffers.buffers(), 0, false)).unwrap();
+    // Each request finds one sector less than the stack has just been told of.
+    let layer = layer.with_interference(|layer| {
+        block_on(layer.resize(layer.sector_count().saturating_sub(1).max(1))).unwrap();
+    });
+    let disk = stack(vec![ram(10), DiskLayer::new(layer)]);
+    assert_eq!(read(&disk, 0..10), [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+    let layer = PlainLayer::new(spec, UnmapBehavior::Zeroes);
+    block_on(layer.write(&buffers.buffers(), 0, false)).unwrap();
+    let layer = layer.with_interference(|layer| block_on(layer.resize(3)).unwrap());
+    let disk = stack(vec![ram(10), DiskLayer::new(layer)]);
+    assert_eq!(claimed_zero(&disk), [&[false; 3][..], &[true; 7]].concat());
+    assert_eq!(read(&disk, 0..10), [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]
