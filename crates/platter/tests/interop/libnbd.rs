@@ -27,6 +27,7 @@ fn nbdinfo_sees_the_size_and_every_ability() {
     assert_eq!(export["contexts"], serde_json::json!(["base:allocation"]));
     for ability in [
         "can_df",
+        "can_fast_zero",
         "can_flush",
         "can_fua",
         "can_multi_conn",
