@@ -115,8 +115,10 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
         let _ = may_unmap;
         async move {
             for piece in zeroes::pieces(self.sector_size(), sector, count, no_fallback)? {
+                if piece.sector != sector {
+                    futures_lite::future::yield_now().await;
+                }
                 self.write_vectored(&piece.zeros, piece.sector, fua).await?;
-                futures_lite::future::yield_now().await;
             }
             Ok(())
         }

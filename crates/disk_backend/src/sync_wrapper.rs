@@ -13,7 +13,8 @@ use std::ops::Range;
 ///
 /// At the end of the disk reads and writes return `Ok(0)`, and never go beyond it. Seeking beyond it is allowed, as with files.
 ///
-/// Two of these on one disk do not see what the other keeps: flush one before the other reads.
+/// Two of these on one disk do not see what the other keeps, and may see what they kept themselves: flush both, the one that
+/// wrote first, before the other reads.
 ///
 /// **Failure.** A changed sector that cannot be written stays here, and the next call tries again. Dropping has nobody to tell:
 /// flush first to know. Calls block the thread: not for async code.
@@ -66,9 +67,10 @@ impl BlockingDisk {
         &self.disk
     }
 
-    /// The size of the disk in bytes, now.
+    /// The size of the disk in bytes, now; what lies beyond 2^64 - 1 has no position.
     fn len(&self) -> u64 {
-        self.disk.sector_count() << self.disk.sector_shift()
+        let sector_size = u64::from(self.disk.sector_size());
+        self.disk.sector_count().saturating_mul(sector_size)
     }
 
     fn step(&self, wanted: usize) -> Step {
@@ -162,9 +164,10 @@ impl Write for BlockingDisk {
         Ok(len)
     }
 
-    /// Writes what is kept, and flushes the disk.
+    /// Writes what is kept, keeps it no longer, and flushes the disk.
     fn flush(&mut self) -> io::Result<()> {
         self.write_back()?;
+        self.kept.sector = None;
         Ok(block_on(self.disk.sync_cache())?)
     }
 }

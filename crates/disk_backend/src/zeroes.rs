@@ -18,10 +18,11 @@ pub struct Piece {
 /// Cuts the zeroing of `count` sectors from `sector` on into writes of a bounded size, each at least a sector.
 ///
 /// This is how [`DiskIo::write_zeroes`](crate::DiskIo::write_zeroes) works unless implemented, and the fallback of those that
-/// have a better way for some ranges. Whoever writes the pieces lets others run in between.
+/// have a better way for some ranges. Whoever writes the pieces lets others run in between, but not around a single one: what
+/// can complete at once does. The range was checked: its end is at most the disk's.
 ///
 /// # Errors
-/// [`DiskError::Unsupported`] with `no_fallback`, or if there are not as many zeros as a sector has bytes (1 MiB and more).
+/// [`DiskError::Unsupported`] with `no_fallback`, or if a sector is longer than [`RequestBuffers::zeros_max_len`].
 pub fn pieces(
     sector_size: u32,
     sector: u64,

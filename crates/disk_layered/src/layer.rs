@@ -78,8 +78,10 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         let _ = (may_unmap, next_is_zero);
         async move {
             for piece in zeroes::pieces(self.sector_size(), sector, count, no_fallback)? {
+                if piece.sector != sector {
+                    futures_lite::future::yield_now().await;
+                }
                 self.write(&piece.zeros, piece.sector, fua).await?;
-                futures_lite::future::yield_now().await;
             }
             Ok(())
         }
