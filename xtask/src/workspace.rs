@@ -100,8 +100,8 @@ impl Root {
     }
 }
 
-/// Every file below `folder` whose name ends in `suffix`, sorted. Leaves out what is built (`target`,
-/// the rendered book) and hidden folders other than `.github`.
+/// Every file below `folder` whose name ends in `suffix`, sorted. Leaves out what is built (`target`)
+/// and hidden folders other than `.github`.
 pub(crate) fn files_below(folder: &Path, suffix: &str) -> Fallible<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut pending = vec![folder.to_path_buf()];
@@ -113,8 +113,7 @@ pub(crate) fn files_below(folder: &Path, suffix: &str) -> Fallible<Vec<PathBuf>>
             let name = name.to_string_lossy();
             if entry.file_type().map_err(failed)?.is_dir() {
                 let hidden = name.starts_with('.') && name != ".github";
-                let built = name == "target" || entry.path().ends_with("docs/book");
-                if !hidden && !built {
+                if !hidden && name != "target" {
                     pending.push(entry.path());
                 }
             } else if name.ends_with(suffix) {
@@ -161,8 +160,7 @@ mod tests {
             ".github/c.md",
             "target/d.md",
             ".git/e.md",
-            "docs/book/f.md",
-            "g.rs",
+            "f.rs",
         ] {
             let path = folder.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
