@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod command;
 mod connect;
+mod descriptors;
 mod exit;
 mod logging;
 mod output;

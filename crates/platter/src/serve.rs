@@ -4,7 +4,7 @@ use crate::cli::ServeArgs;
 use crate::exit::{Failure, chain};
 use crate::plan::Plan;
 use crate::runtime_dir::runtime_dir;
-use crate::{command, connect, output, signals};
+use crate::{command, connect, descriptors, output, signals};
 use disk_resolver::OpenExport;
 use frontend_nbd::{Export, Limits, ListenAddress, Server, ServerHandle};
 use shared_child::SharedChild;
@@ -16,6 +16,10 @@ use std::thread;
 /// Serves until a signal comes, or the command of `--run` ends.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let plan = Plan::for_serving(args)?;
+    // A command would inherit it, and might use `select`.
+    if args.run.is_none() {
+        descriptors::raise_limit();
+    }
     let disks = plan.open()?;
     // Removed when dropped, after the server is gone.
     let private_dir = match (&args.run, plan.listen.is_empty()) {

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{self, command};
+use crate::support::daemon::{STDOUT, log_file};
 use crate::support::process::{activity, resident_bytes_max, wait_until_still};
 use crate::support::{
     Client, Daemon, KIB, LOOK_INTERVAL, MIB, Random, TIME_MAX, assert_same_bytes,
@@ -173,6 +174,24 @@ fn a_flood_of_connections_is_bounded_and_ends_with_its_clients() {
         Client::open(daemon.connect(), "").is_ok()
     });
     serves(&mut daemon.client());
+    daemon.stop();
+}
+
+#[test]
+fn more_clients_than_the_usual_limit_on_open_files_find_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("sh");
+    let line = "ulimit -S -n 64 && exec \"$0\" serve --layer ram:1M --listen unix:nbd.sock";
+    command
+        .args(["-c", line, env!("CARGO_BIN_EXE_platter")])
+        .current_dir(folder.path());
+    let stdout = log_file(&folder, STDOUT);
+    let daemon = Daemon::start(folder, command, stdout, "nbd.sock");
+    let mut clients: Vec<_> = (0..100).map(|_| daemon.client()).collect();
+    for client in &mut clients {
+        assert_same_bytes(&client.read(0, 512), &[0; 512]);
+    }
+    drop(clients);
     daemon.stop();
 }
 
