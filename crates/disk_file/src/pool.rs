@@ -36,6 +36,23 @@ where
     task
 }
 
+/// Waits for `task`, which ends early if nobody waits for it any more, unless it `must_end` of itself.
+pub(crate) async fn wait_for<T>(task: Task<T>, must_end: bool) -> T {
+    struct LetGo<T>(Option<Task<T>>);
+    impl<T> Drop for LetGo<T> {
+        fn drop(&mut self) {
+            if let Some(task) = self.0.take() {
+                task.detach();
+            }
+        }
+    }
+    if !must_end {
+        return task.await;
+    }
+    let mut task = LetGo(Some(task));
+    task.0.as_mut().expect("it was just put there").await
+}
+
 /// Where a staged task is.
 #[derive(Debug)]
 pub(crate) struct Stage {

@@ -3,6 +3,7 @@
 use crate::flush::{Flusher, SyncPlace};
 use crate::image::Image;
 use crate::shared::Shared;
+use crate::transfer::Intent;
 use crate::{FileDisk, FileDiskOptions};
 use disk_backend::{Disk, DiskError, DiskIo};
 use futures_lite::future::{block_on, poll_once};
@@ -105,6 +106,30 @@ fn a_dropped_request_lets_later_ones_through_and_is_done_wholly_or_not_at_all() 
             sector_of(0),
             "a dropped write came after a later one"
         );
+    }
+}
+
+/// What the kernel has taken of a sector at once, and what the pool was still to write, are one change (C2).
+#[test]
+fn a_dropped_write_of_which_a_part_is_done_is_completed() {
+    let (_folder, disk) = file_disk();
+    let memory = GuestMemory::allocate(4096);
+    memory.write_at(0, &sector_of(7)).expect("inside");
+    let in_guest = OwnedRequestBuffers::linear(0, SECTOR_SIZE, false);
+    let content = sector_of(7);
+    let in_host = HostBuffers::from_ref(&content);
+    for (buffers, sector) in [(in_guest.buffer(&memory), 0), (in_host.buffers(), 1)] {
+        let range = sector * 512..(sector + 1) * 512;
+        let in_the_way = disk.shared.locks.try_write(range.clone());
+        block_on(async {
+            {
+                let claim = disk.shared.try_claim(range.clone(), Intent::Change);
+                let mut rest = pin!(disk.write_rest(claim, &buffers, range.start, true));
+                assert!(poll_once(&mut rest).await.is_none());
+            }
+            drop(in_the_way);
+            assert_eq!(read_sector(&disk, sector).await, sector_of(7));
+        });
     }
 }
 

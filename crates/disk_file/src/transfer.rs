@@ -223,25 +223,40 @@ impl FileDisk {
             drop(claim);
         } else {
             let rest = buffers.subrange(done, buffers.len() - done);
-            let offset = offset + done as u64;
-            match rest.pin() {
-                Some(pinned) => {
-                    self.in_pool(claim, move |shared| shared.write(&pinned.buffers(), offset))
-                        .await?
-                }
-                None => self.write_bounced(claim, &rest, offset).await?,
-            }
+            self.write_rest(claim, &rest, offset + done as u64, done > 0)
+                .await?;
         }
         self.flush_if(fua).await
     }
 
-    /// Writes from borrowed memory: the pool works on a copy, piece by piece.
+    /// Writes in the pool. If the request `is_begun`, this may start inside a sector, and only together with what is written
+    /// already the sector is whole: then it happens also if the future is dropped (C2).
+    pub(crate) async fn write_rest(
+        &self,
+        claim: Claim,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+        is_begun: bool,
+    ) -> Result<(), DiskError> {
+        match buffers.pin() {
+            Some(pinned) => {
+                let work =
+                    self.in_pool(claim, move |shared| shared.write(&pinned.buffers(), offset));
+                pool::wait_for(work, is_begun).await
+            }
+            None => self.write_bounced(claim, buffers, offset, is_begun).await,
+        }
+    }
+
+    /// Writes from borrowed memory: the pool works on a copy, piece by piece. What is begun is short enough to be one piece.
     async fn write_bounced(
         &self,
         claim: Claim,
         buffers: &RequestBuffers<'_>,
         offset: u64,
+        is_begun: bool,
     ) -> Result<(), DiskError> {
+        const { assert!(AT_ONCE_BYTES_MAX <= BOUNCE_BYTES_MAX) };
         let mut claim = Some(claim);
         for piece in pieces(buffers.len()) {
             let source = buffers.subrange(piece.start, piece.len());
@@ -251,10 +266,10 @@ impl FileDisk {
             let claim = claim.take().unwrap_or_else(|| {
                 Claim::Wanted(byte_range(piece_offset, &source), Intent::Change)
             });
-            self.in_pool(claim, move |shared| {
+            let work = self.in_pool(claim, move |shared| {
                 shared.write(&bounce.buffers(false), piece_offset)
-            })
-            .await?;
+            });
+            pool::wait_for(work, is_begun).await?;
         }
         Ok(())
     }

@@ -226,6 +226,26 @@ fn the_map_of_a_sparse_file_shows_its_holes() {
 }
 
 #[test]
+fn what_was_cut_off_behind_our_back_is_no_hole() {
+    for place in places() {
+        let disk = place.new_disk("disk.raw", 1 << 20, 512);
+        write(&disk, 0, &pattern(4096, 1));
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(place.path("disk.raw"))
+            .expect("it is there");
+        file.set_len(64 << 10).expect("it is cut");
+        // Nothing there reads zero, so nothing may be said to (C12): a copy would hide the loss.
+        for (sector, count, state) in map(&disk) {
+            assert!(
+                state == BlockState::Data || sector + count <= 128,
+                "{count} sectors from {sector} on are {state:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_sector_that_holds_some_data_is_data() {
     for place in places() {
         drop(place.new_disk("disk.raw", SIZE_BYTES, 512));
