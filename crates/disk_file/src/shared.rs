@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The longest request that is served without another thread: copying it takes about 100 us.
 pub(crate) const AT_ONCE_BYTES_MAX: usize = 1 << 20;
 
+/// What the kernel writes into its cache wholly or not at all: its smallest page.
+const PAGE_BYTES: u32 = 4096;
+
 pub(crate) struct Shared {
     pub(crate) image: Arc<Image>,
     /// By byte of the file. Whoever reads or changes bytes holds their range while the kernel works, no matter what becomes
@@ -23,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) may_read_without_waiting: Hope,
     pub(crate) may_write_without_waiting: Hope,
     pub(crate) may_zero_range: Hope,
+    pub(crate) may_reserve: Hope,
 }
 
 impl Shared {
@@ -34,6 +38,7 @@ impl Shared {
             may_read_without_waiting: Hope::new(true),
             may_write_without_waiting: Hope::new(true),
             may_zero_range: Hope::new(image.properties.may_zero_range),
+            may_reserve: Hope::new(image.properties.kind != ImageKind::BlockDevice),
             image,
         }
     }
@@ -41,6 +46,11 @@ impl Shared {
     /// Whether nothing ever waits for a device.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.image.properties.kind == ImageKind::MemoryFile
+    }
+
+    /// Whether a write can fail inside a sector, because the kernel writes a file page by page.
+    pub(crate) fn has_divided_sectors(&self) -> bool {
+        self.image.sector_size > PAGE_BYTES
     }
 
     /// Refuses changes after a failed flush (C8).

@@ -92,7 +92,8 @@ impl Shared {
         if self.is_in_memory() {
             return self.write(buffers, offset).map(|()| buffers.len());
         }
-        if !self.may_write_without_waiting.is_alive() {
+        // Reserving space may wait.
+        if !self.may_write_without_waiting.is_alive() || self.has_divided_sectors() {
             return Ok(0);
         }
         let outcome = posio::write_at(
@@ -115,6 +116,7 @@ impl Shared {
 
     /// Writes all of it, and waits as long as that takes.
     pub(crate) fn write(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
+        self.reserve(&byte_range(offset, buffers))?;
         let outcome = posio::write_at(
             self.image.file(),
             buffers,

@@ -120,6 +120,21 @@ impl Shared {
         Ok(len)
     }
 
+    /// Takes the space for a write of sectors that the kernel would write by parts, so that it runs out before the first of
+    /// them, and not inside a sector (C8).
+    pub(crate) fn reserve(&self, range: &Range<u64>) -> Result<(), DiskError> {
+        if !self.has_divided_sectors() || range.is_empty() || !self.may_reserve.is_alive() {
+            return Ok(());
+        }
+        match self.fallocate(FallocateFlags::empty(), range) {
+            Err(error) if is_unsupported(&error) => {
+                self.may_reserve.give_up();
+                Ok(())
+            }
+            reserved => reserved.map_err(|error| self.named(error)),
+        }
+    }
+
     fn punch(&self, range: &Range<u64>) -> io::Result<()> {
         self.fallocate(FallocateFlags::PUNCH_HOLE, range)
     }
