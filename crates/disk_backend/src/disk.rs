@@ -209,12 +209,7 @@ impl Disk {
             return Ok(BlockStatus::default());
         }
         let status = self.0.backend.block_status(sector, count).await?;
-        debug_assert!(
-            status.sector_count() > 0,
-            "{}: an empty block status",
-            self.disk_type()
-        );
-        Ok(status.truncated(count))
+        status.checked(count)
     }
 
     /// Ejects the medium.

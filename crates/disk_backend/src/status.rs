@@ -1,5 +1,6 @@
 //! What a disk knows about a range of sectors without reading it.
 
+use crate::DiskError;
 use smallvec::SmallVec;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -111,6 +112,20 @@ impl BlockStatus {
         }
     }
 
+    /// What was answered for `sector_count` sectors, at least one: not more than that, and something. An empty answer would
+    /// make those who ask again from where it ends ask for ever.
+    ///
+    /// # Errors
+    /// [`DiskError::Io`] for an empty answer, which is a mistake of whoever gave it.
+    pub fn checked(self, sector_count: u64) -> Result<Self, DiskError> {
+        match self.sector_count {
+            0 => Err(DiskError::Io(std::io::Error::other(
+                "the block status of some sectors was answered with none",
+            ))),
+            _ => Ok(self.truncated(sector_count)),
+        }
+    }
+
     /// The answer's first `sector_count` sectors.
     #[must_use]
     pub fn truncated(self, sector_count: u64) -> Self {
@@ -173,6 +188,16 @@ mod tests {
             status.sector_count(),
             status.extents().iter().map(|e| e.sector_count).sum::<u64>()
         );
+    }
+
+    #[test]
+    fn an_empty_answer_is_an_error() {
+        assert!(matches!(
+            BlockStatus::default().checked(1),
+            Err(DiskError::Io(_))
+        ));
+        let status = BlockStatus::one(run(4, BlockState::Data));
+        assert_eq!(status.checked(3).unwrap().sector_count(), 3);
     }
 
     #[test]

@@ -50,8 +50,8 @@ impl StackedLayer {
             id: LayerId::allocate(),
             is_persistent: backing.persistence() == Persistence::Persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
+            flushes: FlushTracker::new(backing.is_logically_read_only()),
             backing,
-            flushes: FlushTracker::default(),
         })
     }
 
@@ -187,7 +187,7 @@ impl StackedLayer {
             }
             LayerStatus::Present(mut status) => {
                 status.name_layer(self.id);
-                Ok(ControlFlow::Break(status.truncated(count)))
+                Ok(ControlFlow::Break(status.checked(count)?))
             }
         }
     }

@@ -317,16 +317,19 @@ fn a_flush_reaches_the_top_once_for_what_it_took() {
     let flushes = Arc::clone(&top.flushes);
     let fails = Arc::clone(&top.flush_fails);
     let disk = build(false, vec![disk_layer(top), ram(MIB, 512)]).unwrap();
+    // Who had the disk before us may have left it the flush of what it wrote.
     block_on(disk.sync_cache()).unwrap();
-    assert_eq!(flushes.load(Ordering::Relaxed), 0);
+    assert_eq!(flushes.load(Ordering::Relaxed), 1);
+    block_on(disk.sync_cache()).unwrap();
+    assert_eq!(flushes.load(Ordering::Relaxed), 1);
     write(&disk, 0);
     fails.store(1, Ordering::Relaxed);
     assert!(matches!(block_on(disk.sync_cache()), Err(DiskError::Io(_))));
     fails.store(0, Ordering::Relaxed);
     block_on(disk.sync_cache()).unwrap();
-    assert_eq!(flushes.load(Ordering::Relaxed), 2);
+    assert_eq!(flushes.load(Ordering::Relaxed), 3);
     block_on(disk.sync_cache()).unwrap();
-    assert_eq!(flushes.load(Ordering::Relaxed), 2);
+    assert_eq!(flushes.load(Ordering::Relaxed), 3);
 }
 
 #[test]
