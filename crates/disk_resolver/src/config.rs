@@ -3,6 +3,7 @@
 use crate::document::{Document, Export};
 use crate::error::ConfigError;
 use crate::layer_spec::{InvalidLayerSpec, LayerSpec};
+use crate::written::read_only_top;
 use disk_backend::Disk;
 use disk_backend::resolve::{ResolveDiskParameters, ResolvedDisk};
 use futures_util::future::join_all;
@@ -119,11 +120,16 @@ impl Config {
         &self.document
     }
 
-    /// What can be said against it without opening anything: the first [`MISTAKES_MAX`] mistakes.
-    pub fn check(&self, resolver: &ResourceResolver) -> Vec<ConfigError> {
+    /// What can be said against it without opening anything: the first [`MISTAKES_MAX`] mistakes. With `read_only` it is
+    /// asked as for [`open`](Self::open).
+    pub fn check(&self, resolver: &ResourceResolver, read_only: bool) -> Vec<ConfigError> {
         let exports = self.document.exports.iter();
         exports
-            .flat_map(|export| resolver.check(&export.disk))
+            .flat_map(|export| {
+                let is_written = !read_only && !export.read_only;
+                let top = is_written.then(|| read_only_top(&export.disk)).flatten();
+                resolver.check(&export.disk).into_iter().chain(top)
+            })
             .take(MISTAKES_MAX)
             .map(|error| self.explain(error))
             .collect()

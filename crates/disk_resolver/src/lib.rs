@@ -27,6 +27,7 @@ mod config;
 mod document;
 mod error;
 mod layer_spec;
+mod written;
 
 pub use catalogue::{open_disk, resolver, schema};
 pub use config::{CONFIG_LEN_MAX, Config, OpenExport};

@@ -136,7 +136,7 @@ fn a_check_opens_nothing() {
         { "name": "b", "disk": { "type": "layered", "layers": [{ "type": "ram", "sise": 1 }, { "type": "rum" }] } } ] }"#;
     let config = Config::from_text("x.json", text, "").unwrap();
     let errors: Vec<_> = config
-        .check(&resolver())
+        .check(&resolver(), false)
         .iter()
         .map(ToString::to_string)
         .collect();

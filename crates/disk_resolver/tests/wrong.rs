@@ -301,3 +301,36 @@ fn no_configuration_however_hostile_does_harm() {
         assert!(!message.contains(char::is_control), "{message:?}");
     }
 }
+
+#[test]
+fn a_read_only_top_is_seen_without_opening_it_where_it_would_be_written() {
+    let mistakes = |read_only: bool, text: &str| -> Vec<String> {
+        let config = Config::from_text("c.json", text, "").unwrap();
+        let mistakes = config.check(&resolver(), read_only);
+        mistakes.iter().map(ToString::to_string).collect()
+    };
+    let file = r#"{ "type": "file", "path": "a.raw", "read_only": true }"#;
+    let layered = |top: &str| {
+        format!(r#"{{ "type": "layered", "layers": [{top}, {{ "type": "ram", "size": "1M" }}] }}"#)
+    };
+    let nested = layered(&format!(
+        r#"{{ "type": "disk", "disk": {} }}"#,
+        layered(file)
+    ));
+    for (text, path) in [
+        (layered(file), "layers[0].read_only"),
+        (nested, "layers[0].disk.layers[0].read_only"),
+    ] {
+        let found = mistakes(false, &text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(&format!("c.json:1: {path}: the layer is read-only")),
+            "{found:?}"
+        );
+        assert!(mistakes(true, &text).is_empty());
+    }
+    // Alone it is a read-only disk, and below others it is not written.
+    assert!(mistakes(false, file).is_empty());
+    let below = format!(r#"{{ "type": "layered", "layers": [{{ "type": "ram" }}, {file}] }}"#);
+    assert!(mistakes(false, &below).is_empty());
+}

@@ -40,7 +40,11 @@ impl Plan {
 
     /// Nothing in it will be written.
     pub(crate) fn for_checking(config: &Path) -> Result<Self, Failure> {
-        Self::new(disk_resolver::resolver(), Config::read(config), true)
+        let plan = Self::new(disk_resolver::resolver(), Config::read(config), false)?;
+        Ok(Self {
+            read_only: true,
+            ..plan
+        })
     }
 
     fn new(
@@ -59,7 +63,7 @@ impl Plan {
             }
         }
         // What can be seen without opening anything is said at once.
-        wrong.extend(config.check(&resolver));
+        wrong.extend(config.check(&resolver, read_only));
         match wrong.is_empty() {
             true => Ok(Self {
                 resolver,
