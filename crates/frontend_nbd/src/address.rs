@@ -123,7 +123,9 @@ fn parse_tcp(text: &str) -> Result<ListenAddress, &'static str> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(FORM);
     }
-    let port = port.parse().map_err(|_| "a port is a number from 0 to 65535")?;
+    let port = port
+        .parse()
+        .map_err(|_| "a port is a number from 0 to 65535")?;
     Ok(ListenAddress::Tcp {
         host: host.to_owned(),
         port,
@@ -161,7 +163,10 @@ mod tests {
     #[test]
     fn every_form_is_understood() {
         for (text, address) in [
-            ("unix:/run/a:b.sock", ListenAddress::Unix("/run/a:b.sock".into())),
+            (
+                "unix:/run/a:b.sock",
+                ListenAddress::Unix("/run/a:b.sock".into()),
+            ),
             ("unix:relative", ListenAddress::Unix("relative".into())),
             ("tcp:10809", tcp("127.0.0.1", 10809)),
             ("tcp::0", tcp("127.0.0.1", 0)),
@@ -218,16 +223,30 @@ mod tests {
     #[test]
     fn the_uri_of_a_relative_path_is_absolute() {
         let uri = ListenAddress::Unix("s.sock".into()).uri("");
-        assert!(uri.starts_with("nbd+unix:///?socket=/") && uri.ends_with("/s.sock"), "{uri}");
+        assert!(
+            uri.starts_with("nbd+unix:///?socket=/") && uri.ends_with("/s.sock"),
+            "{uri}"
+        );
     }
 
     #[test]
     fn only_loopback_and_unix_are_local() {
         let is_local = |text: &str| text.parse::<ListenAddress>().unwrap().is_local();
-        for text in ["unix:s", "tcp:1", "tcp:127.9.9.9:1", "tcp:[::1]:1", "tcp:localhost:1"] {
+        for text in [
+            "unix:s",
+            "tcp:1",
+            "tcp:127.9.9.9:1",
+            "tcp:[::1]:1",
+            "tcp:localhost:1",
+        ] {
             assert!(is_local(text), "{text}");
         }
-        for text in ["tcp:0.0.0.0:1", "tcp:[::]:1", "tcp:example.org:1", "tcp:10.0.0.1:1"] {
+        for text in [
+            "tcp:0.0.0.0:1",
+            "tcp:[::]:1",
+            "tcp:example.org:1",
+            "tcp:10.0.0.1:1",
+        ] {
             assert!(!is_local(text), "{text}");
         }
     }

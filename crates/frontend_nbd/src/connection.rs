@@ -64,7 +64,12 @@ impl Connection {
             }
             // The panic's own message was printed by the panic hook.
             Err(_) => {
-                tracing::error!(peer, export, requests, "connection closed: it panicked, please report it");
+                tracing::error!(
+                    peer,
+                    export,
+                    requests,
+                    "connection closed: it panicked, please report it"
+                );
             }
         }
         // The client learns of the end now, however long the server remembers the connection.

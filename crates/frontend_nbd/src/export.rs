@@ -34,7 +34,9 @@ pub struct Export {
 #[non_exhaustive]
 pub enum InvalidExport {
     /// The name or the description cannot be sent.
-    #[error("export {name:?}: the {part} must be at most {STRING_LEN_MAX} bytes long and contain no zero byte")]
+    #[error(
+        "export {name:?}: the {part} must be at most {STRING_LEN_MAX} bytes long and contain no zero byte"
+    )]
     Text {
         /// The export's name.
         name: String,
@@ -42,7 +44,9 @@ pub enum InvalidExport {
         part: &'static str,
     },
     /// The sectors are larger than [`SECTOR_SIZE_MAX`].
-    #[error("export {name:?}: sectors of {sector_size} bytes cannot be served, at most {SECTOR_SIZE_MAX}")]
+    #[error(
+        "export {name:?}: sectors of {sector_size} bytes cannot be served, at most {SECTOR_SIZE_MAX}"
+    )]
     SectorSize {
         /// The export's name.
         name: String,
@@ -88,7 +92,10 @@ impl Export {
         self.description = text.into();
         if parse_string(self.description.as_bytes()).is_err() {
             let name = self.name;
-            return Err(InvalidExport::Text { name, part: "description" });
+            return Err(InvalidExport::Text {
+                name,
+                part: "description",
+            });
         }
         Ok(self)
     }
@@ -139,8 +146,7 @@ impl Export {
     /// Several connections may always be used together (C5): they share the disk, and a flush of one covers what any of them
     /// had completed.
     pub(crate) fn transmission_flags(&self, is_structured: bool) -> u16 {
-        let mut flags =
-            flag::HAS_FLAGS | flag::SEND_FLUSH | flag::SEND_FUA | flag::CAN_MULTI_CONN;
+        let mut flags = flag::HAS_FLAGS | flag::SEND_FLUSH | flag::SEND_FUA | flag::CAN_MULTI_CONN;
         if is_structured {
             flags |= flag::SEND_DF;
         }

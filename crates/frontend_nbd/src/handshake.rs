@@ -123,14 +123,18 @@ impl<T: Transport> Handshake<'_, T> {
             let mut header = [0; HEADER_LEN];
             self.receive(&mut header, "an option", true)?;
             let option = OptionHeader::parse(&header).or_else(|magic| {
-                violation(format!("an option begins with {magic:#018x}, not with IHAVEOPT"))
+                violation(format!(
+                    "an option begins with {magic:#018x}, not with IHAVEOPT"
+                ))
             })?;
             if let Some(agreement) = self.answer(option)? {
                 return Ok(agreement);
             }
             self.send()?;
         }
-        violation(format!("more than {OPTIONS_MAX} options and no export chosen"))
+        violation(format!(
+            "more than {OPTIONS_MAX} options and no export chosen"
+        ))
     }
 
     fn answer(&mut self, option: OptionHeader) -> Result<Option<Agreement>, Stop> {
@@ -169,9 +173,7 @@ impl<T: Transport> Handshake<'_, T> {
                 Err(malformed) => Err(malformed),
             },
             OptionKind::StructuredReply => self.structured_reply(option, data),
-            OptionKind::ListMetaContext | OptionKind::SetMetaContext => {
-                self.contexts(option, data)
-            }
+            OptionKind::ListMetaContext | OptionKind::SetMetaContext => self.contexts(option, data),
             OptionKind::Unknown => {
                 self.reply(option, ReplyKind::Unsupported, &[]);
                 Ok(())
@@ -305,7 +307,11 @@ impl<T: Transport> Handshake<'_, T> {
         if export.is_none() {
             let message = format!("there is no export named {name:?}");
             let len = message.floor_char_boundary(STRING_LEN_MAX);
-            self.reply(option, ReplyKind::UnknownExport, &[&message.as_bytes()[..len]]);
+            self.reply(
+                option,
+                ReplyKind::UnknownExport,
+                &[&message.as_bytes()[..len]],
+            );
         }
         export
     }

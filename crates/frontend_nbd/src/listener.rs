@@ -37,7 +37,9 @@ pub enum ListenError {
         path: PathBuf,
     },
     /// The path does not fit into a socket's address.
-    #[error("{path}: the path of a Unix socket is at most {UNIX_PATH_LEN_MAX} bytes long; choose a shorter one")]
+    #[error(
+        "{path}: the path of a Unix socket is at most {UNIX_PATH_LEN_MAX} bytes long; choose a shorter one"
+    )]
     PathTooLong {
         /// The path.
         path: PathBuf,
@@ -235,7 +237,10 @@ fn remove_stale(path: &Path, name: &SocketAddrUnix) -> Result<(), BindError> {
     let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(&probe, name) {
         Err(Errno::CONNREFUSED) => {
-            tracing::info!("{}: replacing the socket of a server that is gone", path.display());
+            tracing::info!(
+                "{}: replacing the socket of a server that is gone",
+                path.display()
+            );
             fs::remove_file(&path)?;
             Ok(())
         }

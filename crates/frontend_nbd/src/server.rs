@@ -158,7 +158,10 @@ impl Server {
             Ok(Some((socket, peer))) => self.shared.admit(socket, peer),
             Ok(None) => {}
             Err(error) => {
-                tracing::error!("cannot accept a connection at {}: {error}", listener.address());
+                tracing::error!(
+                    "cannot accept a connection at {}: {error}",
+                    listener.address()
+                );
                 // Mostly for want of descriptors: the client stays in the queue, and trying at once would only fail again.
                 let mut stop = [PollFd::from_borrowed_fd(
                     self.shared.stop_event.as_fd(),

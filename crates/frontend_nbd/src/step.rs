@@ -220,7 +220,10 @@ async fn fill_edges(
     let mut is_read = None;
     if head > 0 {
         let old = spare.subrange(0, size);
-        export.disk().read_vectored(&old, span.first_sector()).await?;
+        export
+            .disk()
+            .read_vectored(&old, span.first_sector())
+            .await?;
         copy(sectors, 0, &old, 0, head)?;
         is_read = Some(span.first_sector());
     }
@@ -230,7 +233,10 @@ async fn fill_edges(
             true => spare.subrange(0, size),
             false => {
                 let old = spare.subrange(size, size);
-                export.disk().read_vectored(&old, span.last_sector()).await?;
+                export
+                    .disk()
+                    .read_vectored(&old, span.last_sector())
+                    .await?;
                 old
             }
         };
@@ -288,7 +294,10 @@ impl Zeroing {
         }
         for edge in span.edges().into_iter().flatten() {
             let sector = buffer.buffers(true);
-            export.disk().read_vectored(&sector, edge.first_sector()).await?;
+            export
+                .disk()
+                .read_vectored(&sector, edge.first_sector())
+                .await?;
             let part = sector.subrange(edge.head_len(), edge.len() as usize);
             let zeros = RequestBuffers::zeros(part.len()).ok_or(DiskError::Unsupported)?;
             part.copy_from(&zeros).map_err(DiskError::from)?;
@@ -323,7 +332,10 @@ async fn status(export: &Export, span: Span, only_one: bool) -> Result<Done, Ste
     let mut sector = span.first_sector();
     let end_sector = sector + span.covering_sectors();
     while sector < end_sector {
-        let answer = export.disk().block_status(sector, end_sector - sector).await?;
+        let answer = export
+            .disk()
+            .block_status(sector, end_sector - sector)
+            .await?;
         if answer.sector_count() == 0 {
             break;
         }

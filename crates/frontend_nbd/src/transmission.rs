@@ -154,8 +154,7 @@ where
     }
 
     fn receive_or_sleep(&mut self) -> Result<(), SessionError> {
-        let may_wait =
-            self.steps.is_empty() && self.output.is_empty() && self.stopping.is_none();
+        let may_wait = self.steps.is_empty() && self.output.is_empty() && self.stopping.is_none();
         match self.receive(may_wait) {
             Ok(0) => self.end_of_input(),
             Ok(len) => match &mut self.stopping {
@@ -211,7 +210,8 @@ where
             Ok(Done::Extents(extents)) => {
                 let cookie = self.requests.get(part.request).request.cookie;
                 let id = crate::handshake::ALLOCATION_CONTEXT_ID;
-                self.output.push(replies::block_status(cookie, id, &extents), None);
+                self.output
+                    .push(replies::block_status(cookie, id, &extents), None);
             }
             Err(error) => self.note_failure(part.request, &error),
         }
@@ -238,7 +238,8 @@ where
                 self.output.push_stream(payload);
             }
             (_, ReplyStyle::Simple) => {
-                self.output.push(replies::simple_data(cookie), Some(payload));
+                self.output
+                    .push(replies::simple_data(cookie), Some(payload));
             }
             (_, ReplyStyle::Structured) => {
                 let is_last = pending.is_over();

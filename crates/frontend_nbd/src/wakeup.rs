@@ -82,12 +82,9 @@ impl Wakeup {
 
     /// Ends a sleep; the reason of a wake-up is kept for [`take_ready`](Self::take_ready).
     pub(crate) fn end_sleep(&self, event_is_readable: bool) {
-        let asleep = self.state.compare_exchange(
-            SLEEPING,
-            RUNNING,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        let asleep =
+            self.state
+                .compare_exchange(SLEEPING, RUNNING, Ordering::AcqRel, Ordering::Acquire);
         if event_is_readable || asleep.is_err() {
             // Whoever found us asleep may be about to write; what it writes later costs one round.
             let _ = rustix::io::read(&self.event, &mut [0; 8]);
@@ -131,8 +128,7 @@ impl Wake for SourceWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let bits = u64::BITS as usize;
-        self.wakeup.ready[self.source / bits]
-            .fetch_or(1 << (self.source % bits), Ordering::AcqRel);
+        self.wakeup.ready[self.source / bits].fetch_or(1 << (self.source % bits), Ordering::AcqRel);
         self.wakeup.notify();
     }
 }
@@ -183,7 +179,10 @@ mod tests {
         wakeup.take_ready();
         assert!(wakeup.begin_sleep());
         wakeup.end_sleep(false);
-        assert!(wakeup.begin_sleep(), "a sleep that nobody ended leaves no trace");
+        assert!(
+            wakeup.begin_sleep(),
+            "a sleep that nobody ended leaves no trace"
+        );
     }
 
     #[test]

@@ -143,7 +143,9 @@ impl<'a> ContextRequest<'a> {
         for _ in 0..count {
             let query = fields.string()?;
             if !query.contains(':') {
-                return Err("a metadata query has no namespace: it must look like `base:allocation`");
+                return Err(
+                    "a metadata query has no namespace: it must look like `base:allocation`",
+                );
             }
             request.names_allocation |= query == ALLOCATION_CONTEXT;
             request.names_namespace |= query == "base:";

@@ -42,7 +42,10 @@ pub(super) fn check(
             return Err((Errno::Invalid, "the request is longer than 32 MiB"));
         }
         Command::Read if request.has(DF) && request.len as usize > unfragmented_max => {
-            return Err((Errno::Overflow, "the read is too long to be sent in one piece"));
+            return Err((
+                Errno::Overflow,
+                "the read is too long to be sent in one piece",
+            ));
         }
         Command::Trim if !export.supports_trim() => {
             return Err((Errno::Invalid, "the export cannot be trimmed"));

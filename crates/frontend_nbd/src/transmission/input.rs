@@ -60,7 +60,10 @@ impl Input {
     /// Adds `len` bytes that were received into [`room`](Self::room).
     pub(super) fn received(&mut self, len: usize) {
         self.end += len;
-        assert!(self.end <= self.bytes.len(), "more received than there was room");
+        assert!(
+            self.end <= self.bytes.len(),
+            "more received than there was room"
+        );
     }
 }
 

@@ -153,10 +153,7 @@ impl Message {
             Some(payload) => &payload.bytes()[of_data..],
             None => &[],
         };
-        [
-            IoSlice::new(&self.head[of_head..]),
-            IoSlice::new(data),
-        ]
+        [IoSlice::new(&self.head[of_head..]), IoSlice::new(data)]
     }
 }
 
