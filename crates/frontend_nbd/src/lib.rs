@@ -1,28 +1,36 @@
 //! Disks over the Network Block Device protocol.
 //!
-//! A [`Server`] offers [`Export`]s, each a disk under a name, at Unix sockets and TCP ports. Any client of the fixed newstyle
-//! protocol can use them: QEMU, libnbd, the Linux kernel. It stands beside the other frontends, and knows disks only as
-//! [`Disk`](disk_backend::Disk).
+//! Row 8: a frontend. It turns the bytes of a socket into requests to a [`Disk`](disk_backend::Disk), and knows nothing of what
+//! the disk is made of. `platter serve` is a user; a VMM that wants to share a disk can be another.
 //!
 //! ```
 //! use frontend_nbd::{Export, Limits, Server};
-//!
-//! fn serve(disk: disk_backend::Disk) -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut server = Server::new([Export::new("vm1", disk)?], Limits::default())?;
-//!     server.listen(&"unix:vm1.sock".parse()?)?;
-//!     Ok(server.serve()?)
-//! }
+//! # let disk = disklayer_ram::ram_disk(1 << 20, false)?;
+//! let mut server = Server::new([Export::new("vm1", disk)?], Limits::default())?;
+//! let address = server.listen(&"tcp:0".parse()?)?;
+//! println!("connect to {}", address.uri("vm1"));
+//! let handle = server.handle();
+//! let serving = std::thread::spawn(|| server.serve());
+//! handle.stop();
+//! serving.join().expect("it does not panic")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **Guarantees.** Each connection has a thread and a bounded amount of memory of its own, so a slow or dead client holds up
-//! only itself; an idle one costs no processor time. Requests need not be aligned to sectors: the rest of a sector is kept,
-//! whatever other connections of the export write. A stop finishes what clients have sent, and flushes.
+//! **Guarantees.** Requests need not be aligned: a write of less than a sector excludes whatever else changes that sector
+//! through the same export. Many requests are in flight on each connection and are answered as they complete. A client that is
+//! slow, dead or hostile holds up only itself: each connection has a thread and bounded memory of its own ([`Limits`]), and
+//! nothing it sends panics, hangs, or allocates without bound. Waiting costs no processor time. When [`Server::serve`]
+//! returns, what clients had sent is done, and every writable export is flushed.
 //!
-//! **Not here.** TLS and authentication: whoever can connect can read and write, and a Unix socket admits its owner only.
-//! Building disks is `disk_resolver`'s affair.
+//! **What it does not do.** TLS and authentication: whoever reaches the socket may use every export, so a Unix socket is for its
+//! owner only, and TCP is for this machine unless an address is given. Opening disks (`disk_resolver`), signals and
+//! configuration (`platter`). Resizing an export under a client, which the protocol has no message for.
 //!
-//! **Failure.** A disk's error becomes the protocol's, in one match; a client that breaks the protocol gets its error, or is
-//! disconnected with one line in the log. Neither disturbs anybody else.
+//! **Failure.** A request that fails is answered with an errno, and with a message where the client can take one; the connection
+//! goes on. A client that breaks the protocol loses its connection, with one line in the log. A panic below a connection
+//! ends that connection.
+//!
+//! Where to start reading: `server`, `connection`, then `transmission`, which has the loop that everything turns in.
 
 mod address;
 mod connection;
