@@ -134,6 +134,7 @@ impl Server {
     }
 
     fn accept_until_stopped(&self) -> io::Result<()> {
+        let mut is_failing = false;
         while !self.shared.stop.load(Ordering::Acquire) {
             let stop = PollFd::from_borrowed_fd(self.shared.stop_event.as_fd(), PollFlags::IN);
             let listeners = self.listeners.iter();
@@ -146,36 +147,41 @@ impl Server {
             }
             for (listener, fd) in self.listeners.iter().zip(&fds[1..]) {
                 if !fd.revents().is_empty() {
-                    self.accept(listener);
+                    self.accept(listener, &mut is_failing);
                 }
             }
         }
         Ok(())
     }
 
-    fn accept(&self, listener: &Listener) {
+    /// Lets one client in. `is_failing` says whether the last attempt failed, so that a lasting failure is logged once.
+    fn accept(&self, listener: &Listener, is_failing: &mut bool) {
         match listener.accept() {
-            Ok(Some((socket, peer))) => self.shared.admit(socket, peer),
+            Ok(Some((socket, peer))) => {
+                *is_failing = false;
+                self.shared.admit(socket, peer);
+            }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(
-                    "cannot accept a connection at {}: {error}",
-                    listener.address()
-                );
+                if !std::mem::replace(is_failing, true) {
+                    let address = listener.address();
+                    tracing::error!(
+                        "cannot accept connections at {address}: {error}; trying again"
+                    );
+                }
                 // Mostly for want of descriptors: the client stays in the queue, and trying at once would only fail again.
-                let mut stop = [PollFd::from_borrowed_fd(
-                    self.shared.stop_event.as_fd(),
-                    PollFlags::IN,
-                )];
-                let pause = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 100_000_000,
-                };
-                let _ = poll(&mut stop, Some(&pause));
+                let stop = PollFd::from_borrowed_fd(self.shared.stop_event.as_fd(), PollFlags::IN);
+                let _ = poll(&mut [stop], Some(&ACCEPT_PAUSE));
             }
         }
     }
 }
+
+/// How long a failure to accept is let rest.
+const ACCEPT_PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 impl ServerHandle {
     /// Makes [`Server::serve`] see everybody out and return. Does not wait for it; more than once is as good as once.
