@@ -254,7 +254,7 @@ where
         let pending = self.requests.get(index);
         let command = pending.request.command;
         let errno = match error {
-            StepError::Disk(error) => Errno::of_disk(error, command.purpose()),
+            StepError::Disk(error) => Errno::of_disk(error, pending.request.purpose()),
             StepError::Memory(_) => Errno::Io,
         };
         let message = with_sources(error);

@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Other,
     /// A write, or a write of zeros.
     Store,
+    /// A write of zeros that must be fast, and is the only request that may be told that it is not supported.
+    StoreFast,
 }
 
 impl Errno {
@@ -34,7 +36,7 @@ impl Errno {
     pub(crate) fn beyond_end(purpose: Purpose) -> Self {
         match purpose {
             Purpose::Other => Self::Invalid,
-            Purpose::Store => Self::NoSpace,
+            Purpose::Store | Purpose::StoreFast => Self::NoSpace,
         }
     }
 
@@ -46,7 +48,10 @@ impl Errno {
             DiskError::InvalidInput => Self::Invalid,
             DiskError::ReadOnly | DiskError::ReservationConflict => Self::Perm,
             DiskError::NoSpace => Self::NoSpace,
-            DiskError::Unsupported | DiskError::UnsupportedEject => Self::NotSupported,
+            DiskError::Unsupported | DiskError::UnsupportedEject => match purpose {
+                Purpose::StoreFast => Self::NotSupported,
+                Purpose::Other | Purpose::Store => Self::Invalid,
+            },
             DiskError::AbortDueToPreemptAndAbort
             | DiskError::Io(_)
             | DiskError::MediumError(..)
@@ -81,9 +86,9 @@ mod tests {
             ),
             (DiskError::ReadOnly, 1),
             (DiskError::ReservationConflict, 1),
-            (DiskError::UnsupportedEject, 95),
+            (DiskError::UnsupportedEject, 22),
             (DiskError::NoSpace, 28),
-            (DiskError::Unsupported, 95),
+            (DiskError::Unsupported, 22),
         ] {
             for purpose in [Purpose::Other, Purpose::Store] {
                 assert_eq!(Errno::of_disk(&error, purpose).code(), code, "{error:?}");
@@ -92,9 +97,20 @@ mod tests {
     }
 
     #[test]
+    fn only_fast_zeros_are_not_supported() {
+        let error = DiskError::Unsupported;
+        assert_eq!(
+            Errno::of_disk(&error, Purpose::StoreFast),
+            Errno::NotSupported
+        );
+    }
+
+    #[test]
     fn beyond_the_end_is_no_space_to_a_write_and_nonsense_to_a_read() {
         let beyond = DiskError::IllegalBlock;
         assert_eq!(Errno::of_disk(&beyond, Purpose::Other), Errno::Invalid);
-        assert_eq!(Errno::of_disk(&beyond, Purpose::Store), Errno::NoSpace);
+        for purpose in [Purpose::Store, Purpose::StoreFast] {
+            assert_eq!(Errno::of_disk(&beyond, purpose), Errno::NoSpace);
+        }
     }
 }

@@ -74,6 +74,14 @@ impl Request {
         self.flags & flag != 0
     }
 
+    pub(crate) fn purpose(&self) -> Purpose {
+        match self.command {
+            Command::WriteZeroes if self.has(FAST_ZERO) => Purpose::StoreFast,
+            Command::Write | Command::WriteZeroes => Purpose::Store,
+            _ => Purpose::Other,
+        }
+    }
+
     /// How many bytes of payload follow the header.
     pub(crate) fn payload_len(&self) -> u32 {
         match self.command {
@@ -110,13 +118,6 @@ impl Command {
     /// Whether it may change the content of an export.
     pub(crate) fn changes(self) -> bool {
         matches!(self, Self::Write | Self::Trim | Self::WriteZeroes)
-    }
-
-    pub(crate) fn purpose(self) -> Purpose {
-        match self {
-            Self::Write | Self::WriteZeroes => Purpose::Store,
-            _ => Purpose::Other,
-        }
     }
 
     /// For people.

@@ -61,7 +61,7 @@ pub(super) fn check(
     match request.offset.checked_add(u64::from(request.len)) {
         Some(end) if end <= export.size_bytes() => Ok(()),
         _ => Err((
-            Errno::beyond_end(command.purpose()),
+            Errno::beyond_end(request.purpose()),
             "the request reaches beyond the end of the export",
         )),
     }
