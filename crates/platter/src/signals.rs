@@ -5,7 +5,9 @@ use signal_hook::iterator::Signals;
 use std::io;
 use std::thread;
 
-/// Calls `stop` on the first SIGINT or SIGTERM. A second one ends the process at once.
+/// Calls `stop` on the first SIGINT or SIGTERM. After that, only SIGINT ends the process at once: a second Ctrl-C is a person's
+/// choice, but a second SIGTERM need not be anybody's (it may come once for the process and once for its group), and must not
+/// cost the flush.
 ///
 /// # Errors
 /// If the signals cannot be caught.
@@ -16,17 +18,18 @@ pub(crate) fn on_stop(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                match stop.take() {
-                    Some(stop) => {
+                match (stop.take(), signal) {
+                    (Some(stop), _) => {
                         tracing::info!(
-                            "stopping: finishing what is in flight; once more to give it up"
+                            "stopping: finishing what is in flight; Ctrl-C (SIGINT) gives it up"
                         );
                         stop();
                     }
-                    None => {
+                    (None, SIGINT) => {
                         tracing::warn!("given up: what was in flight may be lost");
-                        std::process::exit(128 + signal);
+                        std::process::exit(128 + SIGINT);
                     }
+                    (None, _) => tracing::info!("stopping already"),
                 }
             }
         })?;

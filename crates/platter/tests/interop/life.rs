@@ -132,6 +132,36 @@ fn a_command_is_served_while_it_runs_and_its_end_is_ours() {
     assert_eq!(serve("exit 7").status.code(), Some(7));
 }
 
+/// A daemon that has taken a SIGTERM and cannot end while the file `ready` is there, unless it gives up.
+fn stopping_daemon() -> Daemon {
+    let command = "trap : TERM; touch ready; while [ -e ready ]; do sleep 0.05; done; exit 5";
+    let mut daemon = Daemon::serve(["--layer", "ram:1M", "--run", command]);
+    daemon.wait_until(|daemon| daemon.folder().join("ready").exists());
+    daemon.signal(Signal::TERM);
+    daemon.wait_until(|daemon| daemon.log().contains("stopping"));
+    daemon
+}
+
+#[test]
+fn a_second_sigterm_takes_no_flush_away() {
+    let mut daemon = stopping_daemon();
+    daemon.signal(Signal::TERM);
+    daemon.wait_until(|daemon| daemon.log().contains("stopping already"));
+    std::fs::remove_file(daemon.folder().join("ready")).unwrap();
+    let (status, log, _) = daemon.wait();
+    assert_eq!(status.code(), Some(5), "{log}");
+}
+
+#[test]
+fn an_interrupt_gives_a_stop_up() {
+    let daemon = stopping_daemon();
+    daemon.signal(Signal::INT);
+    // The command outlives the daemon, and ends when the folder goes.
+    let (status, log, _folder) = daemon.wait();
+    assert_eq!(status.code(), Some(130), "{log}");
+    assert!(log.contains("given up"), "{log}");
+}
+
 #[test]
 fn several_sockets_and_a_port_serve_the_same_disk() {
     let Some([nbdinfo]) = peers(["nbdinfo"]) else {
