@@ -1,10 +1,15 @@
-//! The command line.
+//! The command line: a module for each command's arguments, and what they share.
+
+mod check;
+mod schema;
+mod serve;
+
+pub(crate) use check::CheckArgs;
+pub(crate) use schema::SchemaArgs;
+pub(crate) use serve::ServeArgs;
 
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use disk_resolver::LayerSpec;
-use frontend_nbd::ListenAddress;
-use std::path::PathBuf;
 
 /// Composable virtual disks: build a disk from layers, serve it over NBD.
 #[derive(Debug, Parser)]
@@ -45,57 +50,6 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object per line
     Json,
-}
-
-/// What to serve, and where.
-///
-/// Without a configuration and without layers: a RAM disk of 1 GiB.
-#[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
-    /// A configuration: a JSON document with `exports`, or one disk. Paths in it are relative to it
-    #[arg(value_name = "CONFIG.json", conflicts_with = "layers")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// A layer of the disk, top first; repeatable.
-    ///
-    /// `ram`, `ram:1G`, `file:base.raw`, `file:base.raw,ro`, `file:new.raw,create=true,size=10G`, or a JSON object. The top
-    /// layer takes the writes; the layers below are opened read-only.
-    #[arg(long = "layer", value_name = "SPEC")]
-    pub(crate) layers: Vec<LayerSpec>,
-
-    /// Where to listen: `unix:PATH` or `tcp:HOST:PORT` (`tcp:PORT` is loopback only); repeatable.
-    ///
-    /// There is no TLS and no authentication: whoever can connect can read and write. A Unix socket is only for its owner.
-    /// Default: what the configuration says, or a Unix socket in the runtime directory.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Vec<ListenAddress>,
-
-    /// Refuse writes to every export
-    #[arg(long)]
-    pub(crate) read_only: bool,
-
-    /// Serve while this command runs, then stop.
-    ///
-    /// It is given to `sh -c`, and finds the URI of the first export in PLATTER_URI, and the path of the Unix socket, if
-    /// there is one, in PLATTER_SOCKET. Without --listen the socket is a private one.
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) run: Option<String>,
-}
-
-/// What to check.
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    /// The configuration
-    #[arg(value_name = "CONFIG.json")]
-    pub(crate) config: PathBuf,
-}
-
-/// What to print.
-#[derive(Debug, Args)]
-pub(crate) struct SchemaArgs {
-    /// Print the reference of all types and keys as Markdown instead
-    #[arg(long)]
-    pub(crate) markdown: bool,
 }
 
 #[cfg(test)]
