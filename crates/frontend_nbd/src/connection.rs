@@ -1,6 +1,6 @@
 //! One connection: its thread, and what others see of it.
 
-use crate::export::ExportSet;
+use crate::exports::{Exports, Offer, Place};
 use crate::handshake::{self, Outcome};
 use crate::limits::Limits;
 use crate::session::{Counters, End, SessionError};
@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// A connection, as its server sees it. Nothing here is locked while data moves.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// By which it is known to everybody who lists connections.
+    number: u64,
     /// For the log.
     peer: String,
     socket: Arc<OwnedFd>,
@@ -30,14 +32,19 @@ pub(crate) struct Connection {
 impl Connection {
     /// # Errors
     /// If the system has no more descriptors.
-    pub(crate) fn new(socket: OwnedFd, peer: String) -> io::Result<Self> {
+    pub(crate) fn new(number: u64, socket: OwnedFd, peer: String) -> io::Result<Self> {
         Ok(Self {
+            number,
             peer,
             socket: Arc::new(socket),
             wakeup: Arc::new(Wakeup::new()?),
             counters: Counters::default(),
             export: Mutex::new(None),
         })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Asks the connection's thread to finish what is in flight and to end.
@@ -48,7 +55,7 @@ impl Connection {
     }
 
     /// The work of the connection's thread. Whatever happens in it, a panic included, ends here, with one line in the log.
-    pub(crate) fn serve(&self, exports: &ExportSet, limits: &Limits) {
+    pub(crate) fn serve(self: &Arc<Self>, exports: &Exports, limits: &Limits) {
         let served =
             std::panic::catch_unwind(AssertUnwindSafe(|| self.serve_session(exports, limits)));
         let peer = self.peer.as_str();
@@ -76,9 +83,17 @@ impl Connection {
         let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
     }
 
-    fn serve_session(&self, exports: &ExportSet, limits: &Limits) -> Result<End, SessionError> {
+    fn serve_session(
+        self: &Arc<Self>,
+        exports: &Exports,
+        limits: &Limits,
+    ) -> Result<End, SessionError> {
         let mut transport = Socket::new(Arc::clone(&self.socket), Arc::clone(&self.wakeup));
-        let agreement = match handshake::negotiate(&mut transport, &self.wakeup, exports)? {
+        let hall = Hall {
+            exports,
+            connection: self,
+        };
+        let agreement = match handshake::negotiate(&mut transport, &self.wakeup, &hall)? {
             Outcome::Agreed(agreement) => agreement,
             Outcome::Ended(end) => return Ok(end),
         };
@@ -98,12 +113,36 @@ impl Connection {
     }
 }
 
+/// What a client that has not chosen yet can see and do.
+#[derive(Debug)]
+pub(crate) struct Hall<'a> {
+    exports: &'a Exports,
+    connection: &'a Arc<Connection>,
+}
+
+impl Hall<'_> {
+    /// As [`Exports::find`]. Not to be kept while the client is waited for.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Offer>> {
+        self.exports.find(name)
+    }
+
+    /// As [`Exports::after`]. Not to be kept while the client is waited for.
+    pub(crate) fn after(&self, name: Option<&str>) -> Option<Arc<Offer>> {
+        self.exports.after(name)
+    }
+
+    /// Chooses an export for good; `None` if it was removed meanwhile.
+    pub(crate) fn enter(&self, offer: &Arc<Offer>) -> Option<Place> {
+        offer.enter(self.connection)
+    }
+}
+
 impl End {
     fn reason(self) -> &'static str {
         match self {
             Self::Disconnected => "the client disconnected",
             Self::HungUp => "the client hung up",
-            Self::Stopped => "the server stops",
+            Self::Stopped => "the server stops, or the export was removed",
         }
     }
 }

@@ -6,8 +6,6 @@ use crate::protocol::{REQUEST_BYTES_MAX, STRING_LEN_MAX};
 use disk_backend::{Disk, UnmapBehavior};
 use inspect::Inspect;
 use range_lock::RangeLock;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The largest sector that can be served, in bytes: what is not whole sectors is read, changed and written through a
 /// connection's memory, which is bounded.
@@ -163,41 +161,5 @@ impl Export {
     pub(crate) fn block_sizes(&self) -> [u32; 3] {
         let preferred = self.disk.physical_sector_size().min(REQUEST_BYTES_MAX);
         [1, preferred, REQUEST_BYTES_MAX]
-    }
-}
-
-/// All exports of a server, by name.
-#[derive(Debug)]
-pub(crate) struct ExportSet(BTreeMap<String, Arc<Export>>);
-
-impl ExportSet {
-    pub(crate) fn new(exports: impl IntoIterator<Item = Export>) -> Result<Self, InvalidExport> {
-        let mut by_name = BTreeMap::new();
-        for export in exports {
-            let name = export.name.clone();
-            if by_name.insert(name.clone(), Arc::new(export)).is_some() {
-                return Err(InvalidExport::DuplicateName { name });
-            }
-        }
-        Ok(Self(by_name))
-    }
-
-    /// The export that a client means. The empty name stands for an only export, whatever its name.
-    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Export>> {
-        let only = || match self.0.len() {
-            1 if name.is_empty() => self.0.values().next(),
-            _ => None,
-        };
-        self.0.get(name).or_else(only)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Export>> {
-        self.0.values()
-    }
-}
-
-impl Inspect for ExportSet {
-    fn inspect(&self, req: inspect::Request<'_>) {
-        req.entries(self.0.iter().map(|(name, export)| (name, &**export)));
     }
 }

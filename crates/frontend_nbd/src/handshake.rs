@@ -3,7 +3,8 @@
 //! Nothing else happens on the connection meanwhile, so this simply waits for one message after the other. It holds one option
 //! and the reply to it at a time, both bounded.
 
-use crate::export::{Export, ExportSet};
+use crate::connection::Hall;
+use crate::exports::{Offer, Place};
 use crate::protocol::greeting::{self, FIXED_NEWSTYLE, NO_ZEROES};
 use crate::protocol::options::{
     ContextRequest, HEADER_LEN, InfoRequest, Malformed, OptionHeader, OptionKind, ReplyKind, info,
@@ -15,7 +16,7 @@ use crate::session::{End, SessionError};
 use crate::transport::{Interest, Transport};
 use crate::wakeup::Wakeup;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// The longest data of an option that is looked at, in bytes.
 const OPTION_LEN_MAX: u32 = 64 * 1024;
@@ -29,7 +30,7 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// What both sides agreed on.
 #[derive(Debug)]
 pub(crate) struct Agreement {
-    pub(crate) export: Arc<Export>,
+    pub(crate) export: Place,
     pub(crate) style: ReplyStyle,
     /// Block status may be asked for.
     pub(crate) has_allocation_context: bool,
@@ -46,12 +47,12 @@ pub(crate) enum Outcome {
 pub(crate) fn negotiate<T: Transport>(
     transport: &mut T,
     wakeup: &Wakeup,
-    exports: &ExportSet,
+    hall: &Hall<'_>,
 ) -> Result<Outcome, SessionError> {
     let mut handshake = Handshake {
         transport,
         wakeup,
-        exports,
+        hall,
         out: Vec::new(),
         wants_padding: true,
         is_structured: false,
@@ -71,13 +72,13 @@ pub(crate) fn negotiate<T: Transport>(
 struct Handshake<'a, T> {
     transport: &'a mut T,
     wakeup: &'a Wakeup,
-    exports: &'a ExportSet,
+    hall: &'a Hall<'a>,
     /// Replies that are not sent yet.
     out: Vec<u8>,
     wants_padding: bool,
     is_structured: bool,
-    /// The export for which the client selected `base:allocation`.
-    context_export: Option<Arc<Export>>,
+    /// The export for which the client selected `base:allocation`; not kept from being removed.
+    context_export: Option<Weak<Offer>>,
 }
 
 /// Why a handshake goes no further.
@@ -165,9 +166,9 @@ impl<T: Transport> Handshake<'_, T> {
             OptionKind::List => self.list(option, data)?,
             OptionKind::Info => self.info(option, data).map(|_| ()),
             OptionKind::Go => match self.info(option, data) {
-                Ok(Some(export)) => {
+                Ok(Some(place)) => {
                     self.send()?;
-                    return Ok(Some(self.agreement(export)));
+                    return Ok(Some(self.agreement(place)));
                 }
                 Ok(None) => Ok(()),
                 Err(malformed) => Err(malformed),
@@ -191,7 +192,8 @@ impl<T: Transport> Handshake<'_, T> {
             Ok(name) => name,
             Err(malformed) => return violation(malformed),
         };
-        let Some(export) = self.exports.find(name) else {
+        let found = self.hall.find(name);
+        let Some(export) = found.and_then(|export| self.hall.enter(&export)) else {
             return Err(SessionError::UnknownExport(name.to_owned()).into());
         };
         self.out.extend(export.size_bytes().to_be_bytes());
@@ -201,13 +203,13 @@ impl<T: Transport> Handshake<'_, T> {
             self.out.extend([0; greeting::PADDING_LEN]);
         }
         self.send()?;
-        Ok(self.agreement(Arc::clone(export)))
+        Ok(self.agreement(export))
     }
 
-    fn agreement(&self, export: Arc<Export>) -> Agreement {
+    fn agreement(&self, export: Place) -> Agreement {
         let selected = self.context_export.as_ref();
         Agreement {
-            has_allocation_context: selected.is_some_and(|other| Arc::ptr_eq(other, &export)),
+            has_allocation_context: selected.is_some_and(|other| export.is_in(other)),
             export,
             style: match self.is_structured {
                 true => ReplyStyle::Structured,
@@ -220,13 +222,15 @@ impl<T: Transport> Handshake<'_, T> {
         if !data.is_empty() {
             return Ok(Err(NO_DATA_WANTED));
         }
-        let exports = self.exports;
-        for export in exports.iter() {
-            let name_len = export.name().len() as u32;
-            let name = export.name().as_bytes();
+        let mut last: Option<String> = None;
+        while let Some(export) = self.hall.after(last.as_deref()) {
+            let name = export.name();
+            let name_len = (name.len() as u32).to_be_bytes();
             let description = export.description().as_bytes();
-            let parts = [&name_len.to_be_bytes()[..], name, description];
+            let parts = [&name_len[..], name.as_bytes(), description];
             self.reply(option, ReplyKind::Server, &parts);
+            last = Some(name.to_owned());
+            drop(export);
             if self.out.len() > REPLY_BYTES_MAX {
                 self.send()?;
             }
@@ -235,15 +239,21 @@ impl<T: Transport> Handshake<'_, T> {
         Ok(Ok(()))
     }
 
-    /// `INFO` and `GO`. Returns the export, if there is one of that name.
-    fn info(
-        &mut self,
-        option: OptionHeader,
-        data: &[u8],
-    ) -> Result<Option<Arc<Export>>, Malformed> {
+    /// `INFO` and `GO`. With `GO`, returns the place in the export, if there is one of that name.
+    fn info(&mut self, option: OptionHeader, data: &[u8]) -> Result<Option<Place>, Malformed> {
         let request = InfoRequest::parse(data)?;
         let Some(export) = self.find_for(option, request.export_name) else {
             return Ok(None);
+        };
+        let place = match option.kind() {
+            OptionKind::Go => match self.hall.enter(&export) {
+                None => {
+                    self.reply_unknown(option, request.export_name);
+                    return Ok(None);
+                }
+                place => place,
+            },
+            _ => None,
         };
         let size = export.size_bytes().to_be_bytes();
         let flags = export.transmission_flags(self.is_structured).to_be_bytes();
@@ -259,7 +269,7 @@ impl<T: Transport> Handshake<'_, T> {
             self.reply_info(option, info::DESCRIPTION, &[description]);
         }
         self.reply(option, ReplyKind::Ack, &[]);
-        Ok(Some(export))
+        Ok(place)
     }
 
     fn structured_reply(&mut self, option: OptionHeader, data: &[u8]) -> Result<(), Malformed> {
@@ -294,7 +304,7 @@ impl<T: Transport> Handshake<'_, T> {
             let parts = [&id.to_be_bytes()[..], ALLOCATION_CONTEXT.as_bytes()];
             self.reply(option, ReplyKind::MetaContext, &parts);
             if !is_list {
-                self.context_export = Some(export);
+                self.context_export = Some(Arc::downgrade(&export));
             }
         }
         self.reply(option, ReplyKind::Ack, &[]);
@@ -302,18 +312,19 @@ impl<T: Transport> Handshake<'_, T> {
     }
 
     /// The export of that name; if there is none, the client is told.
-    fn find_for(&mut self, option: OptionHeader, name: &str) -> Option<Arc<Export>> {
-        let export = self.exports.find(name).map(Arc::clone);
+    fn find_for(&mut self, option: OptionHeader, name: &str) -> Option<Arc<Offer>> {
+        let export = self.hall.find(name);
         if export.is_none() {
-            let message = format!("there is no export named {name:?}");
-            let len = message.floor_char_boundary(STRING_LEN_MAX);
-            self.reply(
-                option,
-                ReplyKind::UnknownExport,
-                &[&message.as_bytes()[..len]],
-            );
+            self.reply_unknown(option, name);
         }
         export
+    }
+
+    fn reply_unknown(&mut self, option: OptionHeader, name: &str) {
+        let message = format!("there is no export named {name:?}");
+        let len = message.floor_char_boundary(STRING_LEN_MAX);
+        let text = &message.as_bytes()[..len];
+        self.reply(option, ReplyKind::UnknownExport, &[text]);
     }
 
     fn reply(&mut self, option: OptionHeader, kind: ReplyKind, data: &[&[u8]]) {

@@ -19,12 +19,13 @@
 //! **Guarantees.** Requests need not be aligned: a write of less than a sector excludes whatever else changes that sector
 //! through the same export. Many requests are in flight on each connection and are answered as they complete. A client that is
 //! slow, dead or hostile holds up only itself: each connection has a thread and bounded memory of its own ([`Limits`]), and
-//! nothing it sends panics, hangs, or allocates without bound. Waiting costs no processor time. When [`Server::serve`]
-//! returns, what clients had sent is done, and every writable export is flushed.
+//! nothing it sends panics, hangs, or allocates without bound. Waiting costs no processor time. Exports come and go while others
+//! are served ([`ServerHandle`]). When [`Server::serve`] returns, or [`ServerHandle::remove_export`], what clients had sent is
+//! done, and what can be written is flushed.
 //!
 //! **What it does not do.** TLS and authentication: whoever reaches the socket may use every export, so a Unix socket is for its
 //! owner only, and TCP is for this machine unless an address is given. Opening disks (`disk_resolver`), signals and
-//! configuration (`platter`). Resizing an export under a client, which the protocol has no message for.
+//! configuration (`platter`). Telling a client of a resize, which the protocol has no message for: a new connection sees it.
 //!
 //! **Failure.** A request that fails is answered with an errno, and with a message where the client can take one; the connection
 //! goes on. A client that breaks the protocol loses its connection, with one line in the log. A panic below a connection
@@ -35,6 +36,7 @@
 mod address;
 mod connection;
 mod export;
+mod exports;
 mod handshake;
 mod limits;
 mod listener;
@@ -50,6 +52,7 @@ mod wakeup;
 
 pub use address::{InvalidListenAddress, ListenAddress};
 pub use export::{Export, InvalidExport, SECTOR_SIZE_MAX};
+pub use exports::RemoveExportError;
 pub use limits::Limits;
 pub use listener::ListenError;
 pub use server::{ServeError, Server, ServerError, ServerHandle};

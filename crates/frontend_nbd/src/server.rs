@@ -2,10 +2,11 @@
 
 use crate::address::ListenAddress;
 use crate::connection::Connection;
-use crate::export::{Export, ExportSet, InvalidExport};
+use crate::export::{Export, InvalidExport};
+use crate::exports::{Exports, RemoveExportError};
 use crate::limits::Limits;
 use crate::listener::{ListenError, Listener};
-use disk_backend::DiskError;
+use disk_backend::{Disk, DiskError};
 use inspect::Inspect;
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -58,7 +59,7 @@ pub enum ServeError {
 
 #[derive(Debug)]
 struct Shared {
-    exports: ExportSet,
+    exports: Exports,
     limits: Limits,
     stop: AtomicBool,
     stop_event: OwnedFd,
@@ -83,7 +84,7 @@ impl Server {
         Ok(Self {
             listeners: Vec::new(),
             shared: Arc::new(Shared {
-                exports: ExportSet::new(exports)?,
+                exports: Exports::new(exports)?,
                 limits: limits.clamped(),
                 stop: AtomicBool::new(false),
                 stop_event: event.map_err(io::Error::from)?,
@@ -129,6 +130,7 @@ impl Server {
         drop(self.listeners);
         self.shared.addresses.lock().clear();
         self.shared.see_everybody_out();
+        self.shared.exports.wait_for_leaving();
         let flushed = self.shared.flush();
         waited.map_err(ServeError::Wait).and(flushed)
     }
@@ -191,6 +193,41 @@ impl ServerHandle {
         let _ = rustix::io::write(&self.0.stop_event, &1_u64.to_ne_bytes());
     }
 
+    /// Offers one more export from now on.
+    ///
+    /// # Errors
+    /// [`InvalidExport::DuplicateName`]; nothing was changed then.
+    pub fn add_export(&self, export: Export) -> Result<(), InvalidExport> {
+        self.0.exports.add(export)
+    }
+
+    /// Takes an export away: from now on nobody gets it, and a client that asks for it is told that there is none.
+    ///
+    /// Its clients are seen out as [`stop`](Self::stop) would: what they have sent is done and answered, those who do not take
+    /// their replies are cut off after [`Limits::stop_grace`]. Then the export is flushed, if it could be written. When this
+    /// returns, the server holds its [`Disk`] no longer; clones that others have made are theirs. Other exports and their
+    /// clients notice nothing.
+    ///
+    /// **It blocks** until all of that is done. Its disk is waited for until it is done, so on a disk that hangs it never
+    /// returns; the export is off the list all the same, and its name may be used again. Not to be called by a disk.
+    ///
+    /// # Errors
+    /// [`RemoveExportError::Unknown`]; and [`RemoveExportError::Flush`], with the export gone.
+    pub fn remove_export(&self, name: &str) -> Result<(), RemoveExportError> {
+        self.0.exports.remove(name)
+    }
+
+    /// The names of all exports, in order.
+    pub fn export_names(&self) -> Vec<String> {
+        self.0.exports.names()
+    }
+
+    /// The disk of the export named exactly `name`, to look at or to resize. As long as a clone is kept, so is the disk,
+    /// whatever becomes of the export.
+    pub fn disk(&self, name: &str) -> Option<Disk> {
+        self.0.exports.get(name).map(|offer| offer.disk().clone())
+    }
+
     /// How many clients are connected.
     pub fn connection_count(&self) -> usize {
         self.0.connections.lock().len()
@@ -208,9 +245,9 @@ impl Shared {
 
     fn try_admit(self: &Arc<Self>, socket: OwnedFd, peer: &str) -> Result<(), String> {
         let connections_max = self.limits.connections_max;
-        let connection = Connection::new(socket, peer.to_owned()).map_err(|e| e.to_string())?;
-        let connection = Arc::new(connection);
         let number = self.accepted_count.load(Ordering::Relaxed);
+        let connection = Connection::new(number, socket, peer.to_owned());
+        let connection = Arc::new(connection.map_err(|error| error.to_string())?);
         {
             let mut connections = self.connections.lock();
             if connections.len() >= connections_max {
@@ -247,9 +284,11 @@ impl Shared {
 
     fn flush(&self) -> Result<(), ServeError> {
         let mut result = Ok(());
-        for export in self.exports.iter().filter(|export| !export.is_read_only()) {
-            if let Err(source) = futures_lite::future::block_on(export.disk().sync_cache()) {
-                let export = export.name().to_owned();
+        let mut last = None;
+        while let Some(offer) = self.exports.after(last.as_deref()) {
+            last = Some(offer.name().to_owned());
+            if let Err(source) = offer.flush() {
+                let export = offer.name().to_owned();
                 tracing::error!(export, "the flush at the end failed: {source}");
                 result = result.and(Err(ServeError::Flush { export, source }));
             }

@@ -115,6 +115,27 @@ impl Client {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Sends, unless the server has closed the connection.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
+        match self.stream.write_all(bytes) {
+            Ok(()) => true,
+            Err(error) if is_closed(&error) => false,
+            Err(error) => panic!("the server does not take it: {error}"),
+        }
+    }
+
+    /// The answer to a request without data, or `None` if the server closes the connection instead.
+    pub(crate) fn try_answer(&mut self) -> Option<Answer> {
+        let mut first = [0; 1];
+        let peeked = rustix::net::recv(&self.stream, &mut first, rustix::net::RecvFlags::PEEK);
+        match peeked.map_err(std::io::Error::from) {
+            Ok((_, 0)) => None,
+            Ok(_) => Some(self.answer()),
+            Err(error) if is_closed(&error) => None,
+            Err(error) => panic!("the server does not answer: {error}"),
+        }
+    }
+
     /// What the server sends until it closes the connection.
     pub(crate) fn drain(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -332,6 +353,13 @@ impl Client {
         self.send(&request(DISC, 0, 0, 0, 0));
         self.expect_closed();
     }
+}
+
+fn is_closed(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
 }
 
 impl Waiting {

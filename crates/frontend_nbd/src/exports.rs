@@ -1,0 +1,307 @@
+//! The exports of a server, which come and go while it serves.
+//!
+//! - E1: a connection that has chosen an export holds a [`Place`] in it, and nobody else keeps the export's disk: who only looks
+//!   around holds it for no longer than it takes to look.
+//! - E2: once an export is closed, it has no places to give.
+//! - E3: the list of exports is locked to look something up, never while a client, a disk or another lock is waited for.
+
+use crate::connection::Connection;
+use crate::export::{Export, InvalidExport};
+use disk_backend::DiskError;
+use futures_lite::future::block_on;
+use inspect::Inspect;
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::ops::{Bound, Deref};
+use std::sync::{Arc, Weak};
+
+/// Why an export was not removed, or not in good order.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveExportError {
+    /// There is none of that name; nothing was changed.
+    #[error("there is no export named {name:?}")]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The export is gone, but what clients wrote last may be lost: the final flush failed.
+    #[error("export {export:?} was removed, but its last flush failed")]
+    Flush {
+        /// The export's name.
+        export: String,
+        /// What the disk said.
+        source: DiskError,
+    },
+}
+
+/// All exports of a server, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Exports {
+    by_name: Mutex<BTreeMap<String, Arc<Offer>>>,
+    /// How many exports are off the list and not yet flushed.
+    leaving_count: Mutex<usize>,
+    /// Notified whenever `leaving_count` is 0 again.
+    all_left: Condvar,
+}
+
+/// An export that is, or was, on offer; and who uses it.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    export: Export,
+    users: Mutex<Users>,
+    /// Notified whenever a user leaves.
+    left: Condvar,
+    /// The last field, so that the disk is dropped before it is.
+    farewell: Farewell,
+}
+
+#[derive(Debug, Default)]
+struct Users {
+    /// Nobody may come any more (E2).
+    is_closed: bool,
+    /// By number.
+    connections: BTreeMap<u64, Arc<Connection>>,
+}
+
+/// A connection's place among the users of an export. Dropped when the connection needs the export no longer.
+#[derive(Debug)]
+pub(crate) struct Place {
+    offer: Arc<Offer>,
+    number: u64,
+}
+
+/// Tells that its owner has been dropped.
+#[derive(Debug, Default)]
+struct Farewell(Arc<Gone>);
+
+#[derive(Debug, Default)]
+struct Gone {
+    is_gone: Mutex<bool>,
+    happened: Condvar,
+}
+
+impl Exports {
+    pub(crate) fn new(exports: impl IntoIterator<Item = Export>) -> Result<Self, InvalidExport> {
+        let all = Self::default();
+        exports
+            .into_iter()
+            .try_for_each(|export| all.add(export))
+            .map(|()| all)
+    }
+
+    pub(crate) fn add(&self, export: Export) -> Result<(), InvalidExport> {
+        let name = export.name().to_owned();
+        let mut by_name = self.by_name.lock();
+        if by_name.contains_key(&name) {
+            return Err(InvalidExport::DuplicateName { name });
+        }
+        by_name.insert(name, Arc::new(Offer::new(export)));
+        Ok(())
+    }
+
+    /// Takes an export off the list, sees its clients out and flushes it. When this returns nothing here holds its disk.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), RemoveExportError> {
+        // Counted before it is off the list: between the two, an ending server would neither flush it nor wait.
+        let _leaving = self.count_leaving();
+        let offer = self.by_name.lock().remove(name);
+        let offer = offer.ok_or_else(|| RemoveExportError::Unknown {
+            name: name.to_owned(),
+        })?;
+        offer.see_everybody_out();
+        let flushed = offer.flush().map_err(|source| RemoveExportError::Flush {
+            export: name.to_owned(),
+            source,
+        });
+        let gone = Arc::clone(&offer.farewell.0);
+        drop(offer);
+        // Somebody may still be looking (E1).
+        gone.wait();
+        flushed
+    }
+
+    /// Waits until every export that is off the list is flushed.
+    pub(crate) fn wait_for_leaving(&self) {
+        let mut count = self.leaving_count.lock();
+        while *count > 0 {
+            self.all_left.wait(&mut count);
+        }
+    }
+
+    /// The export of exactly this name.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Offer>> {
+        self.by_name.lock().get(name).map(Arc::clone)
+    }
+
+    /// The export that a client means. The empty name stands for an only export, whatever its name.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Offer>> {
+        let by_name = self.by_name.lock();
+        let only = || match by_name.len() {
+            1 if name.is_empty() => by_name.values().next(),
+            _ => None,
+        };
+        by_name.get(name).or_else(only).map(Arc::clone)
+    }
+
+    /// The export whose name follows `name`, or the first: to go through all of them without holding any (E1).
+    pub(crate) fn after(&self, name: Option<&str>) -> Option<Arc<Offer>> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let by_name = self.by_name.lock();
+        let mut behind = by_name.range::<str, _>((from, Bound::Unbounded));
+        behind.next().map(|(_, offer)| Arc::clone(offer))
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.by_name.lock().keys().cloned().collect()
+    }
+
+    fn count_leaving(&self) -> impl Drop {
+        struct Leaving<'a>(&'a Exports);
+        impl Drop for Leaving<'_> {
+            fn drop(&mut self) {
+                let mut count = self.0.leaving_count.lock();
+                *count -= 1;
+                if *count == 0 {
+                    self.0.all_left.notify_all();
+                }
+            }
+        }
+        *self.leaving_count.lock() += 1;
+        Leaving(self)
+    }
+}
+
+impl Offer {
+    fn new(export: Export) -> Self {
+        Self {
+            export,
+            users: Mutex::default(),
+            left: Condvar::new(),
+            farewell: Farewell::default(),
+        }
+    }
+
+    /// A place for the connection numbered `number`, or `None` if the export is closed (E2).
+    pub(crate) fn enter(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Place> {
+        let number = connection.number();
+        let mut users = self.users.lock();
+        if users.is_closed {
+            return None;
+        }
+        users.connections.insert(number, Arc::clone(connection));
+        Some(Place {
+            offer: Arc::clone(self),
+            number,
+        })
+    }
+
+    fn see_everybody_out(&self) {
+        let mut users = self.users.lock();
+        users.is_closed = true;
+        users.connections.values().for_each(|one| one.stop());
+        while !users.connections.is_empty() {
+            self.left.wait(&mut users);
+        }
+    }
+
+    /// Makes what clients wrote durable, unless they could not write.
+    pub(crate) fn flush(&self) -> Result<(), DiskError> {
+        match self.export.is_read_only() {
+            true => Ok(()),
+            false => block_on(self.export.disk().sync_cache()),
+        }
+    }
+}
+
+impl Deref for Offer {
+    type Target = Export;
+
+    fn deref(&self) -> &Export {
+        &self.export
+    }
+}
+
+impl Place {
+    /// Whether it is a place in `offer`.
+    pub(crate) fn is_in(&self, offer: &Weak<Offer>) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.offer), offer.as_ptr())
+    }
+}
+
+impl Deref for Place {
+    type Target = Offer;
+
+    fn deref(&self) -> &Offer {
+        &self.offer
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.offer.users.lock().connections.remove(&self.number);
+        self.offer.left.notify_all();
+    }
+}
+
+impl Gone {
+    fn wait(&self) {
+        let mut is_gone = self.is_gone.lock();
+        while !*is_gone {
+            self.happened.wait(&mut is_gone);
+        }
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        *self.0.is_gone.lock() = true;
+        self.0.happened.notify_all();
+    }
+}
+
+impl Inspect for Exports {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        let mut last: Option<String> = None;
+        req.entries(std::iter::from_fn(|| {
+            let offer = self.after(last.as_deref())?;
+            let name = offer.name().to_owned();
+            last = Some(name.clone());
+            Some((name, offer))
+        }));
+    }
+}
+
+impl Inspect for Offer {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        req.respond()
+            .merge(&self.export)
+            .field_with("connections", |req| {
+                let count = self.users.lock().connections.len();
+                req.value(count);
+            });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use disklayer_ram::ram_disk;
+    use std::os::unix::net::UnixStream;
+
+    fn connection() -> Arc<Connection> {
+        let (socket, _) = UnixStream::pair().unwrap();
+        Arc::new(Connection::new(7, socket.into(), String::new()).unwrap())
+    }
+
+    #[test]
+    fn an_export_that_was_closed_after_it_was_found_has_no_place_left() {
+        let export = Export::new("disk", ram_disk(512, false).unwrap()).unwrap();
+        let exports = Exports::new([export]).unwrap();
+        let found = exports.find("").unwrap();
+        let place = found.enter(&connection()).unwrap();
+        assert!(place.is_in(&Arc::downgrade(&found)));
+        drop(place);
+        found.see_everybody_out();
+        assert!(found.enter(&connection()).is_none());
+    }
+}
