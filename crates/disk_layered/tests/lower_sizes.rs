@@ -1,10 +1,9 @@
 //! Lower layers that are shorter than the disk, or become so while it runs (L5), and a top that is resized over them (C10).
 
-mod common;
-
-use common::PlainLayer;
-use disk_backend::{BlockState, Disk, UnmapBehavior};
-use disk_contract::{DiskSpec, LayerSpec, ReferenceDisk, ReferenceLayer};
+use disk_backend::{BlockState, Disk};
+use disk_contract::{
+    DiskSpec, LayerSpec, Operation, ReferenceDisk, ReferenceLayer, ScriptedLayer, When,
+};
 use disk_layered::{DiskLayer, LayerConfiguration, LayerIo, LayeredDisk};
 use disklayer_ram::RamDiskLayer;
 use futures_lite::future::block_on;
@@ -156,24 +155,31 @@ fn a_top_layer_that_shrinks_and_grows_hides_what_lies_below() {
     }
 }
 
-#[test]
-fn a_lower_layer_that_shrinks_under_a_request_reads_zero_where_it_was() {
+/// A RAM layer of 10 sectors over a layer of 8 ones, to which something happens between the stack's look at its size and each
+/// read, and each question about its status.
+fn over_changing_ones(change: fn(&ReferenceLayer)) -> Disk {
     let spec = LayerSpec::new(8, SECTOR_BYTES as u32);
-    let layer = PlainLayer::new(spec, UnmapBehavior::Zeroes);
+    let lower = ScriptedLayer::new(ReferenceLayer::new(spec));
     let ones = [1; 8 * SECTOR_BYTES];
     let buffers = HostBuffers::from_ref(&ones);
-    block_on(layer.write(&buffers.buffers(), 0, false)).unwrap();
+    block_on(lower.write(&buffers.buffers(), 0, false)).unwrap();
+    for operation in [Operation::Read, Operation::Status] {
+        let changed = lower.clone();
+        let change = move || change(changed.inner());
+        lower.script().run(operation, When::Before, change);
+    }
+    stack(vec![ram(10), DiskLayer::new(lower)])
+}
+
+#[test]
+fn a_lower_layer_that_shrinks_under_a_request_reads_zero_where_it_was() {
     // Each request finds one sector less than the stack has just been told of.
-    let layer = layer.with_interference(|layer| {
+    let disk = over_changing_ones(|layer| {
         block_on(layer.resize(layer.sector_count().saturating_sub(1).max(1))).unwrap();
     });
-    let disk = stack(vec![ram(10), DiskLayer::new(layer)]);
     assert_eq!(read(&disk, 0..10), [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
-    let layer = PlainLayer::new(spec, UnmapBehavior::Zeroes);
-    block_on(layer.write(&buffers.buffers(), 0, false)).unwrap();
-    let layer = layer.with_interference(|layer| block_on(layer.resize(3)).unwrap());
-    let disk = stack(vec![ram(10), DiskLayer::new(layer)]);
+    let disk = over_changing_ones(|layer| block_on(layer.resize(3)).unwrap());
     assert_eq!(claimed_zero(&disk), [&[false; 3][..], &[true; 7]].concat());
     assert_eq!(read(&disk, 0..10), [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]);
 }

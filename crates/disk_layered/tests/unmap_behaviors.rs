@@ -1,19 +1,22 @@
 //! Layers that do not hide what they unmap: whatever a layer says of itself, the stack keeps it (C7, L3).
 
-mod common;
-
-use common::PlainLayer;
 use disk_backend::{BlockState, Disk, DiskError, DiskIo, UnmapBehavior};
-use disk_contract::{DiskSpec, LayerSpec, ReferenceDisk, Suite, Violation};
+use disk_contract::{
+    DiskSpec, LayerSpec, PlainLayer, ReferenceDisk, ReferenceLayer, Suite, Violation,
+};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
+
+fn plain_layer(spec: LayerSpec, unmap_behavior: UnmapBehavior) -> PlainLayer {
+    PlainLayer::new(ReferenceLayer::new(spec).with_unmap_behavior(unmap_behavior))
+}
 
 fn check(unmap_behavior: UnmapBehavior) -> Result<(), Violation> {
     Suite::new()
         .sector_counts([1, 30])
         .fixed_seed_count(1)
-        .check_layers(async |spec| PlainLayer::new(spec, unmap_behavior))
+        .check_layers(async |spec| plain_layer(spec, unmap_behavior))
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn over_ones(unmap_behavior: UnmapBehavior) -> LayeredDisk {
     let mut spec = DiskSpec::new(4, 512);
     spec.content.fill(1);
     let lower = DiskLayer::from_disk(Disk::new(ReferenceDisk::new(spec)).unwrap());
-    let top = DiskLayer::new(PlainLayer::new(LayerSpec::new(4, 512), unmap_behavior));
+    let top = DiskLayer::new(plain_layer(LayerSpec::new(4, 512), unmap_behavior));
     let layers = [top, lower].map(LayerConfiguration::new);
     let disk = block_on(LayeredDisk::new(false, layers.into())).unwrap();
     let buffers = HostBuffers::from_ref(&[2; 512]);

@@ -22,6 +22,7 @@ pub struct ReferenceDisk {
     is_read_only: bool,
     bytes: Mutex<Vec<u8>>,
     resized: Resized,
+    unmap_behavior: UnmapBehavior,
 }
 
 impl ReferenceDisk {
@@ -32,7 +33,15 @@ impl ReferenceDisk {
             is_read_only: spec.is_read_only,
             bytes: Mutex::new(spec.content),
             resized: Resized::default(),
+            unmap_behavior: UnmapBehavior::Zeroes,
         }
+    }
+
+    /// With another behaviour than `Zeroes`. `Unspecified`: odd sectors become zero, even ones keep what they hold.
+    #[must_use]
+    pub fn with_unmap_behavior(mut self, unmap_behavior: UnmapBehavior) -> Self {
+        self.unmap_behavior = unmap_behavior;
+        self
     }
 
     /// The whole disk belongs to the request while it lasts, so everything in it happens at one instant (C2).
@@ -50,6 +59,15 @@ impl ReferenceDisk {
             .check_range(Intent::Write, sector, count)?;
         bytes[self.byte_range(sector, count)].fill(0);
         Ok(())
+    }
+
+    /// Whether an unmap makes a sector zero.
+    fn unmaps(&self, sector: u64) -> bool {
+        match self.unmap_behavior {
+            UnmapBehavior::Zeroes => true,
+            UnmapBehavior::Unspecified => sector % 2 == 1,
+            UnmapBehavior::Ignored => false,
+        }
     }
 
     /// Only for ranges that were found to be inside.
@@ -97,7 +115,7 @@ impl DiskIo for ReferenceDisk {
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
-        UnmapBehavior::Zeroes
+        self.unmap_behavior
     }
 
     fn optimal_unmap_sectors(&self) -> u32 {
@@ -153,7 +171,13 @@ impl DiskIo for ReferenceDisk {
         count: u64,
         _block_level_only: bool,
     ) -> Result<(), DiskError> {
-        self.zero(sector, count)
+        let mut bytes = self.bytes.lock();
+        self.limits(&bytes)
+            .check_range(Intent::Write, sector, count)?;
+        for sector in (sector..sector + count).filter(|sector| self.unmaps(*sector)) {
+            bytes[self.byte_range(sector, 1)].fill(0);
+        }
+        Ok(())
     }
 
     async fn sync_cache(&self) -> Result<(), DiskError> {

@@ -3,7 +3,7 @@
 use super::size::Resized;
 use crate::LayerSpec;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerIo, LayerStatus, NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite};
 use guestmem::{MemoryRead, MemoryWrite};
 use inspect::Inspect;
 use parking_lot::Mutex;
@@ -16,6 +16,9 @@ pub struct ReferenceLayer {
     sector_size: u32,
     sectors: Mutex<Vec<Sector>>,
     resized: Resized,
+    unmap_behavior: UnmapBehavior,
+    can_be_filled: bool,
+    is_read_only: bool,
 }
 
 /// What the layer knows of a sector.
@@ -34,7 +37,39 @@ impl ReferenceLayer {
             // What does not fit a usize does not fit memory.
             sectors: Mutex::new(vec![Sector::Absent; spec.sector_count as usize]),
             resized: Resized::default(),
+            unmap_behavior: UnmapBehavior::Zeroes,
+            can_be_filled: true,
+            is_read_only: false,
         }
+    }
+
+    /// With another behaviour than `Zeroes`. `Unspecified`: odd sectors become zero, even ones keep what they hold.
+    #[must_use]
+    pub fn with_unmap_behavior(mut self, unmap_behavior: UnmapBehavior) -> Self {
+        self.unmap_behavior = unmap_behavior;
+        self
+    }
+
+    /// Without a way to be filled as a cache.
+    #[must_use]
+    pub fn without_write_no_overwrite(mut self) -> Self {
+        self.can_be_filled = false;
+        self
+    }
+
+    /// One that says that it is not to be written. (It would take writes all the same.)
+    #[must_use]
+    pub fn logically_read_only(mut self) -> Self {
+        self.is_read_only = true;
+        self
+    }
+
+    /// Makes all sectors of the range absent: what lies below shows.
+    ///
+    /// # Panics
+    /// If the layer has no such sectors.
+    pub fn make_absent(&self, range: Range<u64>) {
+        self.sectors.lock()[range.start as usize..range.end as usize].fill(Sector::Absent);
     }
 
     fn clear(&self, sector: u64, count: u64, next_is_zero: bool) -> Result<(), DiskError> {
@@ -88,7 +123,7 @@ impl LayerIo for ReferenceLayer {
     }
 
     fn is_logically_read_only(&self) -> bool {
-        false
+        self.is_read_only
     }
 
     fn persistence(&self) -> Persistence {
@@ -162,11 +197,18 @@ impl LayerIo for ReferenceLayer {
         _block_level_only: bool,
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
-        self.clear(sector, count, next_is_zero)
+        match self.unmap_behavior {
+            UnmapBehavior::Zeroes => self.clear(sector, count, next_is_zero),
+            UnmapBehavior::Ignored => Ok(()),
+            UnmapBehavior::Unspecified => {
+                let mut odd = (sector..sector + count).filter(|sector| sector % 2 == 1);
+                odd.try_for_each(|sector| self.clear(sector, 1, next_is_zero))
+            }
+        }
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
-        UnmapBehavior::Zeroes
+        self.unmap_behavior
     }
 
     fn optimal_unmap_sectors(&self) -> u32 {
@@ -202,7 +244,7 @@ impl LayerIo for ReferenceLayer {
     }
 
     fn write_no_overwrite(&self) -> Option<impl WriteNoOverwrite> {
-        None::<NoOverwriteUnsupported>
+        self.can_be_filled.then_some(Fill(self))
     }
 
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
@@ -217,6 +259,29 @@ impl LayerIo for ReferenceLayer {
         self.resized
             .wait(sector_count, || self.sector_count())
             .await
+    }
+}
+
+/// The way to fill the layer as a cache.
+struct Fill<'a>(&'a ReferenceLayer);
+
+impl WriteNoOverwrite for Fill<'_> {
+    async fn write_no_overwrite(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        let mut sectors = self.0.sectors.lock();
+        let range = check_end(&sectors, sector, self.0.count_of(buffers))?;
+        let mut reader = buffers.reader();
+        for content in &mut sectors[range] {
+            let mut bytes = vec![0; self.0.sector_size as usize];
+            reader.read(&mut bytes)?;
+            if *content == Sector::Absent {
+                *content = Sector::Data(bytes.into());
+            }
+        }
+        Ok(())
     }
 }
 
