@@ -2,6 +2,8 @@
 
 use crate::check::{Intent, Limits};
 use crate::erased::DynDisk;
+use crate::in_flight::InFlight;
+use crate::pr::PersistentReservation;
 use crate::{BlockStatus, DiskError, DiskIo, InvalidDisk, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -12,11 +14,15 @@ use std::sync::Arc;
 ///
 /// Every request is checked here, once, for all backends (C1): whole sectors, read-only, range, memory, in this order; then
 /// nothing was transferred. A request of no sectors succeeds inside the disk, its end included, without reaching the backend.
+///
+/// A request is in flight from the first poll of its future until that completes or is dropped; one whose future is forgotten
+/// stays in flight for ever. The inspection tree shows the number as `requests_in_flight`. See [`drain`](Self::drain).
 #[derive(Clone)]
 pub struct Disk(Arc<Inner>);
 
 struct Inner {
     metadata: Metadata,
+    in_flight: InFlight,
     backend: Box<dyn DynDisk>,
 }
 
@@ -36,6 +42,7 @@ struct Metadata {
     optimal_unmap_sectors: u32,
     persistence: Persistence,
     atomic_write_sectors: u32,
+    supports_pr: bool,
 }
 
 impl Disk {
@@ -48,6 +55,7 @@ impl Disk {
         let metadata = Metadata::read(&backend)?;
         Ok(Self(Arc::new(Inner {
             metadata,
+            in_flight: InFlight::new(),
             backend: Box::new(backend),
         })))
     }
@@ -113,6 +121,11 @@ impl Disk {
         self.0.metadata.optimal_unmap_sectors
     }
 
+    /// The disk's persistent reservations, as its user's, if it has any.
+    pub fn pr(&self) -> Option<&dyn PersistentReservation> {
+        self.0.backend.pr()
+    }
+
     /// Reads `buffers.len()` bytes from `sector` on.
     ///
     /// # Errors
@@ -125,6 +138,7 @@ impl Disk {
         if self.limits().check_buffers(Intent::Read, buffers, sector)? == 0 {
             return Ok(());
         }
+        let _counted = self.0.in_flight.begin();
         self.0.backend.read_vectored(buffers, sector).await
     }
 
@@ -146,6 +160,7 @@ impl Disk {
         {
             return Ok(());
         }
+        let _counted = self.0.in_flight.begin();
         self.0.backend.write_vectored(buffers, sector, fua).await?;
         self.emulate_fua(fua).await
     }
@@ -166,6 +181,7 @@ impl Disk {
         if count == 0 {
             return Ok(());
         }
+        let _counted = self.0.in_flight.begin();
         self.0
             .backend
             .write_zeroes(sector, count, fua, may_unmap, no_fallback)
@@ -188,6 +204,7 @@ impl Disk {
         if count == 0 || self.unmap_behavior() == UnmapBehavior::Ignored {
             return Ok(());
         }
+        let _counted = self.0.in_flight.begin();
         self.0.backend.unmap(sector, count, block_level_only).await
     }
 
@@ -196,6 +213,7 @@ impl Disk {
     /// # Errors
     /// The backend's; see C8 for what holds after a failed flush.
     pub async fn sync_cache(&self) -> Result<(), DiskError> {
+        let _counted = self.0.in_flight.begin();
         self.0.backend.sync_cache().await
     }
 
@@ -208,6 +226,7 @@ impl Disk {
         if count == 0 {
             return Ok(BlockStatus::default());
         }
+        let _counted = self.0.in_flight.begin();
         let status = self.0.backend.block_status(sector, count).await?;
         status.checked(count)
     }
@@ -217,6 +236,7 @@ impl Disk {
     /// # Errors
     /// [`DiskError::UnsupportedEject`] from most disks.
     pub async fn eject(&self) -> Result<(), DiskError> {
+        let _counted = self.0.in_flight.begin();
         self.0.backend.eject().await
     }
 
@@ -228,6 +248,7 @@ impl Disk {
         if self.is_read_only() {
             return Err(DiskError::ReadOnly);
         }
+        let _counted = self.0.in_flight.begin();
         self.0.backend.resize(sector_count).await
     }
 
@@ -235,6 +256,18 @@ impl Disk {
     /// does.
     pub async fn wait_resize(&self, sector_count: u64) -> u64 {
         self.0.backend.wait_resize(sector_count).await
+    }
+
+    /// Waits until nothing is in flight any more that began before the first poll, through any clone: neither a request whose
+    /// future lives, nor the operation of one whose future was dropped (C9). What begins meanwhile may go on.
+    ///
+    /// Requests are those that this type's methods make, but for [`wait_resize`](Self::wait_resize), and commands of
+    /// [`pr`](Self::pr) are none. Do not wait for your own: a request whose future you hold and do not poll may never end.
+    /// It is no flush; to know that all is durable, drain and then [`sync_cache`](Self::sync_cache).
+    pub async fn drain(&self) {
+        self.0.in_flight.drain().await;
+        // Only now: what was dropped while we waited began before this call.
+        self.0.backend.drain().await;
     }
 
     async fn emulate_fua(&self, fua: bool) -> Result<(), DiskError> {
@@ -275,6 +308,7 @@ impl Metadata {
             optimal_unmap_sectors: backend.optimal_unmap_sectors(),
             persistence: backend.persistence(),
             atomic_write_sectors: backend.atomic_write_sectors(),
+            supports_pr: backend.pr().is_some(),
         })
     }
 }
@@ -297,6 +331,7 @@ impl Inspect for Disk {
     fn inspect(&self, req: inspect::Request<'_>) {
         req.respond()
             .field("sector_count", &self.sector_count())
+            .field("requests_in_flight", &self.0.in_flight)
             .merge(&self.0.metadata)
             .merge(&*self.0.backend);
     }

@@ -3,6 +3,7 @@
 //! The futures of the hot methods are kept in place (`StackFuture`), so erasing the type costs no heap allocation. A future
 //! larger than the place is boxed: that happens to a disk nested in another, at each level.
 
+use crate::pr::PersistentReservation;
 use crate::{BlockStatus, DiskError, DiskIo};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -20,6 +21,7 @@ type ColdFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The methods of [`DiskIo`] that return futures, object-safe. Metadata is cached by [`Disk`](crate::Disk).
 pub(crate) trait DynDisk: Send + Sync + Inspect {
     fn sector_count(&self) -> u64;
+    fn pr(&self) -> Option<&dyn PersistentReservation>;
     fn read_vectored<'a>(
         &'a self,
         buffers: &'a RequestBuffers<'a>,
@@ -49,11 +51,16 @@ pub(crate) trait DynDisk: Send + Sync + Inspect {
     fn eject(&self) -> ColdFuture<'_, Result<(), DiskError>>;
     fn resize(&self, sector_count: u64) -> ColdFuture<'_, Result<(), DiskError>>;
     fn wait_resize(&self, sector_count: u64) -> ColdFuture<'_, u64>;
+    fn drain(&self) -> ColdFuture<'_, ()>;
 }
 
 impl<T: DiskIo> DynDisk for T {
     fn sector_count(&self) -> u64 {
         DiskIo::sector_count(self)
+    }
+
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        DiskIo::pr(self)
     }
 
     fn read_vectored<'a>(
@@ -117,5 +124,9 @@ impl<T: DiskIo> DynDisk for T {
 
     fn wait_resize(&self, sector_count: u64) -> ColdFuture<'_, u64> {
         Box::pin(DiskIo::wait_resize(self, sector_count))
+    }
+
+    fn drain(&self) -> ColdFuture<'_, ()> {
+        Box::pin(DiskIo::drain(self))
     }
 }

@@ -16,8 +16,10 @@ pub enum DiskError {
     /// The request reaches beyond the end of the disk.
     #[error("the request reaches beyond the end of the disk")]
     IllegalBlock,
-    /// The request is not a whole number of sectors.
-    #[error("the request is not a whole number of sectors")]
+    /// The request is not a whole number of sectors, or a reservation command contradicts itself.
+    #[error(
+        "the request is malformed: its data is not a whole number of sectors, or its parameters contradict each other"
+    )]
     InvalidInput,
     /// The store below failed; what the operating system said is the source.
     #[error("I/O error")]

@@ -1,5 +1,6 @@
 //! The trait that a backend implements.
 
+use crate::pr::PersistentReservation;
 use crate::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior, zeroes};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -72,6 +73,11 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
     /// The smallest number of sectors, aligned to itself, for which [`unmap`](Self::unmap) gives space back.
     fn optimal_unmap_sectors(&self) -> u32 {
         1
+    }
+
+    /// The disk's persistent reservations, if it has any; whether it has is fixed for the life of the value.
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        None
     }
 
     /// Ejects the medium, where there is one to eject.
@@ -158,4 +164,13 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
     /// caller races it with whatever else it waits for. A disk whose size never changes returns
     /// [`std::future::pending`] once it has compared.
     fn wait_resize(&self, sector_count: u64) -> impl Future<Output = u64> + Send;
+
+    /// Waits until no operation runs any more that was begun before the call and whose future has been dropped (C9). What is
+    /// begun meanwhile, and what goes on in a future that lives, may go on: [`Disk`](crate::Disk) waits for the latter first.
+    ///
+    /// Right as it is for a disk whose operations end with their futures; a wrapper forwards it to each disk below that such a
+    /// future may have used. [`InFlight`](crate::in_flight::InFlight) counts and waits for those that need it.
+    fn drain(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }

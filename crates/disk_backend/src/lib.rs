@@ -17,7 +17,7 @@
 //! ```
 //!
 //! **Guarantees.** A backend sees only well-formed requests (C1, in [`check`]); metadata is valid and never changes behind a
-//! user's back; every method of [`DiskIo`] reaches the backend.
+//! user's back; every method of [`DiskIo`] reaches the backend. [`Disk::drain`] tells when nothing is in flight.
 //!
 //! **Failure.** [`DiskError`] is protocol-neutral; each frontend turns it into its protocol's status in one exhaustive match.
 
@@ -25,7 +25,9 @@ pub mod check;
 mod disk;
 mod erased;
 mod error;
+pub mod in_flight;
 mod io;
+pub mod pr;
 pub mod resolve;
 mod status;
 pub mod sync_wrapper;

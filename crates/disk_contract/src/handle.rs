@@ -1,5 +1,6 @@
 //! A disk's handle as something to test.
 
+use disk_backend::pr::PersistentReservation;
 use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -53,6 +54,10 @@ impl DiskIo for Handle {
 
     fn optimal_unmap_sectors(&self) -> u32 {
         self.0.optimal_unmap_sectors()
+    }
+
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        self.0.pr()
     }
 
     async fn eject(&self) -> Result<(), DiskError> {
@@ -112,5 +117,9 @@ impl DiskIo for Handle {
 
     async fn wait_resize(&self, sector_count: u64) -> u64 {
         self.0.wait_resize(sector_count).await
+    }
+
+    async fn drain(&self) {
+        self.0.drain().await;
     }
 }

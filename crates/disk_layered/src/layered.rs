@@ -6,6 +6,7 @@ use crate::stacked::{LayerList, StackedLayer};
 use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration, SectorBitmap};
 use arc_swap::ArcSwap;
 use disk_backend::check::{Intent, Limits};
+use disk_backend::pr::PersistentReservation;
 use disk_backend::{
     BlockExtent, BlockState, BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior,
 };
@@ -323,6 +324,10 @@ impl DiskIo for LayeredDisk {
         }
     }
 
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        None
+    }
+
     /// Nothing composed of layers can be ejected.
     async fn eject(&self) -> Result<(), DiskError> {
         Err(DiskError::UnsupportedEject)
@@ -339,6 +344,9 @@ impl DiskIo for LayeredDisk {
     async fn wait_resize(&self, sector_count: u64) -> u64 {
         self.top().backing().wait_resize(sector_count).await
     }
+
+    /// Nothing of the stack itself goes on without its future; what layers leave behind is not waited for.
+    async fn drain(&self) {}
 }
 
 /// Zeros the sectors that no layer has (L1).

@@ -4,6 +4,7 @@ use super::size::Resized;
 use crate::DiskSpec;
 use crate::spec::is_zero;
 use disk_backend::check::{Intent, Limits};
+use disk_backend::pr::PersistentReservation;
 use disk_backend::{
     BlockExtent, BlockState, BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior,
 };
@@ -122,6 +123,10 @@ impl DiskIo for ReferenceDisk {
         1
     }
 
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        None
+    }
+
     async fn eject(&self) -> Result<(), DiskError> {
         Err(DiskError::UnsupportedEject)
     }
@@ -223,6 +228,9 @@ impl DiskIo for ReferenceDisk {
             .wait(sector_count, || self.sector_count())
             .await
     }
+
+    /// Nothing here goes on without its future.
+    async fn drain(&self) {}
 }
 
 impl Inspect for ReferenceDisk {
