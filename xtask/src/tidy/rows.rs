@@ -13,6 +13,7 @@ const NAMED: &[(&str, u8)] = &[
     ("guestmem", 1),
     ("inspect", 1),
     ("inspect_derive", 1),
+    ("nbd_protocol", 1),
     ("range_lock", 1),
     ("resource", 1),
     ("scsi_buffers", 2),
