@@ -1,5 +1,7 @@
 //! Listening sockets: bound so that nobody else gets in, and leaving nothing behind.
 
+mod adopted;
+
 use crate::address::ListenAddress;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -10,9 +12,10 @@ use rustix::net::{
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How many clients may knock before the first is let in.
@@ -44,6 +47,14 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
+    /// A descriptor that was passed to the process cannot be served.
+    #[error("cannot serve descriptor {descriptor}: {reason}")]
+    NotAdoptable {
+        /// Its number.
+        descriptor: RawFd,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The system refused.
     #[error("cannot listen at {address}: {source}")]
     System {
@@ -59,8 +70,8 @@ pub enum ListenError {
 pub(crate) struct Listener {
     socket: OwnedFd,
     address: ListenAddress,
-    /// The file of a Unix socket, removed when this is dropped.
-    _file: Option<SocketFile>,
+    /// The file of a Unix socket that was made here, removed when this is dropped.
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -85,6 +96,18 @@ impl Listener {
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Another descriptor of the same socket.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+
+    /// Leaves the file of the socket where it is: somebody else listens there from now on.
+    pub(crate) fn leave_file(&self) {
+        if let Some(file) = &self.file {
+            file.is_left.store(true, Ordering::Relaxed);
+        }
     }
 
     /// A client that is waiting, and who it is; `None` if there is none.
@@ -165,7 +188,7 @@ fn bind_tcp(host: &str, port: u16) -> Result<Listener, BindError> {
             host: host.to_owned(),
             port: local.port(),
         },
-        _file: None,
+        file: None,
     })
 }
 
@@ -198,7 +221,7 @@ fn bind_unix(path: &Path) -> Result<Listener, BindError> {
     Ok(Listener {
         socket,
         address: ListenAddress::Unix(path.to_owned()),
-        _file: Some(file),
+        file: Some(file),
     })
 }
 
@@ -256,18 +279,25 @@ struct SocketFile {
     path: PathBuf,
     /// Device and inode: the file is removed only if it is still this one.
     identity: (u64, u64),
+    is_left: AtomicBool,
 }
 
 impl SocketFile {
     fn new(path: PathBuf) -> io::Result<Self> {
         let identity = identity(&path)?;
-        Ok(Self { path, identity })
+        Ok(Self {
+            path,
+            identity,
+            is_left: AtomicBool::new(false),
+        })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|now| now == self.identity)
+        let is_left = *self.is_left.get_mut();
+        if !is_left
+            && identity(&self.path).is_ok_and(|now| now == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!("cannot remove the socket {}: {error}", self.path.display());

@@ -20,7 +20,6 @@ use std::thread;
 /// An NBD server: exports, and the addresses where it offers them.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<Listener>,
     shared: Arc<Shared>,
 }
 
@@ -61,14 +60,16 @@ pub enum ServeError {
 struct Shared {
     exports: Exports,
     limits: Limits,
+    /// Locked while a client is accepted, so that none is once they have been given away.
+    listeners: Mutex<Vec<Arc<Listener>>>,
     stop: AtomicBool,
-    stop_event: OwnedFd,
+    /// Written when `stop` or `listeners` have changed.
+    changed_event: OwnedFd,
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
     /// Notified whenever a connection leaves the map.
     gone: Condvar,
     accepted_count: AtomicU64,
     refused_count: AtomicU64,
-    addresses: Mutex<Vec<ListenAddress>>,
 }
 
 impl Server {
@@ -82,17 +83,16 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         Ok(Self {
-            listeners: Vec::new(),
             shared: Arc::new(Shared {
                 exports: Exports::new(exports)?,
                 limits: limits.clamped(),
+                listeners: Mutex::default(),
                 stop: AtomicBool::new(false),
-                stop_event: event.map_err(io::Error::from)?,
+                changed_event: event.map_err(io::Error::from)?,
                 connections: Mutex::default(),
                 gone: Condvar::new(),
                 accepted_count: AtomicU64::new(0),
                 refused_count: AtomicU64::new(0),
-                addresses: Mutex::default(),
             }),
         })
     }
@@ -105,11 +105,20 @@ impl Server {
     /// # Errors
     /// [`ListenError`]; nothing was changed then.
     pub fn listen(&mut self, address: &ListenAddress) -> Result<ListenAddress, ListenError> {
-        let listener = Listener::bind(address)?;
-        let address = listener.address().clone();
-        self.shared.addresses.lock().push(address.clone());
-        self.listeners.push(listener);
-        Ok(address)
+        Ok(self.shared.listen(Listener::bind(address)?))
+    }
+
+    /// Listens at a socket that somebody else made and passed to this process: whoever starts services on demand, or the server
+    /// that was here before. It must be a stream socket that listens, TCP or Unix with a path. Clients that are waiting in
+    /// its queue are served.
+    ///
+    /// Returns its address. The file of a Unix socket, and who may use it, are the business of whoever made it: it is not removed
+    /// when serving ends.
+    ///
+    /// # Errors
+    /// [`ListenError::NotAdoptable`]; the descriptor is closed then.
+    pub fn adopt(&mut self, socket: OwnedFd) -> Result<ListenAddress, ListenError> {
+        Ok(self.shared.listen(Listener::adopt(socket)?))
     }
 
     /// A handle for other threads.
@@ -127,8 +136,7 @@ impl Server {
     /// [`ServeError`], after all of that.
     pub fn serve(self) -> Result<(), ServeError> {
         let waited = self.accept_until_stopped();
-        drop(self.listeners);
-        self.shared.addresses.lock().clear();
+        self.shared.close_listeners();
         self.shared.see_everybody_out();
         self.shared.exports.wait_for_leaving();
         let flushed = self.shared.flush();
@@ -136,46 +144,35 @@ impl Server {
     }
 
     fn accept_until_stopped(&self) -> io::Result<()> {
+        let shared = &self.shared;
         let mut is_failing = false;
-        while !self.shared.stop.load(Ordering::Acquire) {
-            let stop = PollFd::from_borrowed_fd(self.shared.stop_event.as_fd(), PollFlags::IN);
-            let listeners = self.listeners.iter();
-            let listeners =
-                listeners.map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
-            let mut fds: Vec<_> = std::iter::once(stop).chain(listeners).collect();
+        while !shared.stop.load(Ordering::Acquire) {
+            let listeners = shared.listeners.lock().clone();
+            let changed = PollFd::from_borrowed_fd(shared.changed_event.as_fd(), PollFlags::IN);
+            let sockets = listeners.iter();
+            let sockets =
+                sockets.map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
+            let mut fds: Vec<_> = std::iter::once(changed).chain(sockets).collect();
             match poll(&mut fds, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            for (listener, fd) in self.listeners.iter().zip(&fds[1..]) {
+            // Taken before the state is looked at again, so that no change is missed; most often there is nothing to take.
+            let _ = rustix::io::read(&shared.changed_event, &mut [0; 8]);
+            for (listener, fd) in listeners.iter().zip(&fds[1..]) {
                 if !fd.revents().is_empty() {
-                    self.accept(listener, &mut is_failing);
+                    shared.accept(listener, &mut is_failing);
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// Lets one client in. `is_failing` says whether the last attempt failed, so that a lasting failure is logged once.
-    fn accept(&self, listener: &Listener, is_failing: &mut bool) {
-        match listener.accept() {
-            Ok(Some((socket, peer))) => {
-                *is_failing = false;
-                self.shared.admit(socket, peer);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                if !std::mem::replace(is_failing, true) {
-                    let address = listener.address();
-                    tracing::error!(
-                        "cannot accept connections at {address}: {error}; trying again"
-                    );
-                }
-                // Mostly for want of descriptors: the client stays in the queue, and trying at once would only fail again.
-                let stop = PollFd::from_borrowed_fd(self.shared.stop_event.as_fd(), PollFlags::IN);
-                let _ = poll(&mut [stop], Some(&ACCEPT_PAUSE));
-            }
-        }
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Handles may live on, and must not keep clients waiting for nobody.
+        self.shared.close_listeners();
     }
 }
 
@@ -189,8 +186,31 @@ impl ServerHandle {
     /// Makes [`Server::serve`] see everybody out and return. Does not wait for it; more than once is as good as once.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
-        // It can only fail because it was written before.
-        let _ = rustix::io::write(&self.0.stop_event, &1_u64.to_ne_bytes());
+        self.0.tell_of_change();
+    }
+
+    /// Lets nobody in any more, and gives the listening sockets away, with their addresses: as descriptors that are closed when
+    /// another program is executed, unless you see to it that they are not. The files of Unix sockets stay where they are.
+    ///
+    /// The sockets go on listening as long as somebody holds one of their descriptors, so no client is refused: who connects from
+    /// now on waits in the queue until another server, in this or another process, [adopts](Server::adopt) them. Those who
+    /// were let in before are served on, until [`stop`](Self::stop). Once given away there are none left: a second call
+    /// returns nothing.
+    ///
+    /// # Errors
+    /// If the system has no descriptors left; nothing was changed then.
+    pub fn release_listeners(&self) -> io::Result<Vec<(OwnedFd, ListenAddress)>> {
+        let mut listeners = self.0.listeners.lock();
+        let released = listeners
+            .iter()
+            .map(|listener| Ok((listener.duplicate()?, listener.address().clone())))
+            .collect::<io::Result<Vec<_>>>()?;
+        for listener in listeners.drain(..) {
+            listener.leave_file();
+        }
+        drop(listeners);
+        self.0.tell_of_change();
+        Ok(released)
     }
 
     /// Offers one more export from now on.
@@ -235,6 +255,51 @@ impl ServerHandle {
 }
 
 impl Shared {
+    fn listen(&self, listener: Listener) -> ListenAddress {
+        let address = listener.address().clone();
+        self.listeners.lock().push(Arc::new(listener));
+        address
+    }
+
+    fn close_listeners(&self) {
+        self.listeners.lock().clear();
+    }
+
+    fn tell_of_change(&self) {
+        // It can only fail because the counter is full, and then the event is readable anyway.
+        let _ = rustix::io::write(&self.changed_event, &1_u64.to_ne_bytes());
+    }
+
+    /// Lets one client in, if `listener` is still ours. `is_failing` says whether the last attempt failed, so that a lasting
+    /// failure is logged once.
+    fn accept(self: &Arc<Self>, listener: &Arc<Listener>, is_failing: &mut bool) {
+        let accepted = {
+            let listeners = self.listeners.lock();
+            match listeners.iter().any(|ours| Arc::ptr_eq(ours, listener)) {
+                true => listener.accept(),
+                false => Ok(None),
+            }
+        };
+        match accepted {
+            Ok(Some((socket, peer))) => {
+                *is_failing = false;
+                self.admit(socket, peer);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if !std::mem::replace(is_failing, true) {
+                    let address = listener.address();
+                    tracing::error!(
+                        "cannot accept connections at {address}: {error}; trying again"
+                    );
+                }
+                // Mostly for want of descriptors: the client stays in the queue, and trying at once would only fail again.
+                let changed = PollFd::from_borrowed_fd(self.changed_event.as_fd(), PollFlags::IN);
+                let _ = poll(&mut [changed], Some(&ACCEPT_PAUSE));
+            }
+        }
+    }
+
     /// Gives a client its thread, or closes the connection.
     fn admit(self: &Arc<Self>, socket: OwnedFd, peer: String) {
         if let Err(reason) = self.try_admit(socket, &peer) {
@@ -316,7 +381,10 @@ impl Inspect for ServerHandle {
     fn inspect(&self, req: inspect::Request<'_>) {
         let shared = &self.0;
         req.respond()
-            .field_with("addresses", |req| req.list(&*shared.addresses.lock()))
+            .field_with("addresses", |req| {
+                let listeners = shared.listeners.lock().clone();
+                req.list(listeners.iter().map(|listener| listener.address()));
+            })
             .field("exports", &shared.exports)
             .field_with("connections", |req| {
                 let connections = shared.connections.lock().clone();

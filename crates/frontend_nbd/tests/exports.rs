@@ -343,9 +343,10 @@ fn write_sectors(mut client: Client, base: u64) -> u64 {
         let cookie = client.expect_answer(WRITE, (base + sector) * 512, 512);
         let mut bytes = request(WRITE, 0, cookie, (base + sector) * 512, 512);
         bytes.extend([base as u8 | 1; 512]);
-        if !client.try_send(&bytes) || client.try_answer().is_none() {
+        if !client.try_send(&bytes) || !client.is_answered() {
             return sector;
         }
+        assert_eq!(client.answer().errno, 0);
     }
     unreachable!("a disk has an end")
 }

@@ -124,16 +124,24 @@ impl Client {
         }
     }
 
-    /// The answer to a request without data, or `None` if the server closes the connection instead.
-    pub(crate) fn try_answer(&mut self) -> Option<Answer> {
+    /// Whether the server says anything more before it closes the connection.
+    pub(crate) fn is_answered(&mut self) -> bool {
         let mut first = [0; 1];
         let peeked = rustix::net::recv(&self.stream, &mut first, rustix::net::RecvFlags::PEEK);
         match peeked.map_err(std::io::Error::from) {
-            Ok((_, 0)) => None,
-            Ok(_) => Some(self.answer()),
-            Err(error) if is_closed(&error) => None,
+            Ok((_, len)) => len > 0,
+            Err(error) if is_closed(&error) => false,
             Err(error) => panic!("the server does not answer: {error}"),
         }
+    }
+
+    /// Greets the server, unless it has closed the connection.
+    pub(crate) fn try_greet(&mut self) -> bool {
+        if !self.is_answered() {
+            return false;
+        }
+        self.receive::<18>();
+        self.try_send(&3_u32.to_be_bytes())
     }
 
     /// What the server sends until it closes the connection.

@@ -19,11 +19,14 @@ use tempfile::TempDir;
 /// How long anything may take before a test fails instead of hanging. Nothing is ever expected to take that long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The outcome of `serve`, once it is there.
+pub(crate) type Ended = Receiver<Result<(), ServeError>>;
+
 /// A server that is serving, on a Unix socket in a folder of its own.
 pub(crate) struct Running {
     pub(crate) handle: ServerHandle,
     pub(crate) address: ListenAddress,
-    ended: Receiver<Result<(), ServeError>>,
+    ended: Ended,
     _folder: TempDir,
 }
 
@@ -124,7 +127,7 @@ impl Drop for Running {
 }
 
 /// Serves on a thread of its own; the result comes through the channel.
-pub(crate) fn serve(server: Server) -> Receiver<Result<(), ServeError>> {
+pub(crate) fn serve(server: Server) -> Ended {
     let (sender, ended) = channel();
     std::thread::spawn(move || {
         // A test that has failed already does not wait for it.
