@@ -6,6 +6,7 @@ use crate::image::Image;
 use crate::properties::{ImageKind, Properties};
 use crate::shared::Shared;
 use crate::zeroing::Zeroing;
+use disk_backend::pr::PersistentReservation;
 use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -162,6 +163,10 @@ impl DiskIo for FileDisk {
         u32::try_from(sectors).unwrap_or(u32::MAX).max(1)
     }
 
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        None
+    }
+
     async fn eject(&self) -> Result<(), DiskError> {
         Err(DiskError::UnsupportedEject)
     }
@@ -213,8 +218,8 @@ impl DiskIo for FileDisk {
 
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         let range = self.byte_range(sector, count);
-        let shared = Arc::clone(&self.shared);
-        crate::pool::spawn(move || shared.status(range)).await
+        self.in_pool_unclaimed(move |shared| shared.status(range))
+            .await
     }
 
     async fn resize(&self, _sector_count: u64) -> Result<(), DiskError> {
@@ -226,6 +231,11 @@ impl DiskIo for FileDisk {
             return self.sector_count();
         }
         future::pending().await
+    }
+
+    async fn drain(&self) {
+        self.shared.in_pool.drain().await;
+        self.shared.flusher.drain().await;
     }
 }
 
@@ -241,6 +251,7 @@ impl Inspect for FileDisk {
             .field("can_punch", &image.properties.can_punch)
             .field("flush_has_failed", &self.shared.flusher.has_failed())
             .field("syncs", &self.shared.flusher.syncs())
+            .field("operations_in_pool", &*self.shared.in_pool)
             .field("counters", &self.shared.counters);
     }
 }

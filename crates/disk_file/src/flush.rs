@@ -13,6 +13,7 @@
 //!   polling (C4).
 
 use crate::pool;
+use disk_backend::in_flight::{InFlight, OwnedCounted};
 use event_listener::Event;
 use parking_lot::Mutex;
 use std::io;
@@ -54,13 +55,15 @@ pub(crate) struct Flusher {
     has_failed: AtomicBool,
     changes_completed: AtomicU64,
     syncs: AtomicU64,
+    /// Rounds that were asked for and are not over; they go on when nobody waits for them any more.
+    rounds: Arc<InFlight>,
 }
 
 #[derive(Default)]
 struct State {
     is_running: bool,
     /// Answered by the next `fdatasync`.
-    next: Option<Arc<Round>>,
+    next: Option<(Arc<Round>, OwnedCounted)>,
     failed: Option<FlushFailed>,
     /// `changes_completed` as it was when the last good `fdatasync` began; none before the first one, because the file may
     /// have been changed before it was opened.
@@ -86,7 +89,13 @@ impl Flusher {
             has_failed: AtomicBool::new(false),
             changes_completed: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            rounds: Arc::default(),
         })
+    }
+
+    /// Waits until each `fdatasync` is over that was asked for before this call.
+    pub(crate) async fn drain(&self) {
+        self.rounds.drain().await;
     }
 
     /// Notes that the file was, or may have been, changed. Called before the change is reported complete.
@@ -137,7 +146,9 @@ impl Flusher {
         if state.changes_synced == Some(self.changes_completed.load(Ordering::Acquire)) {
             return Ok(None);
         }
-        let round = Arc::clone(state.next.get_or_insert_default());
+        let begin = || (Arc::default(), self.rounds.begin_owned());
+        let (round, _) = state.next.get_or_insert_with(begin);
+        let round = Arc::clone(round);
         if !state.is_running {
             state.is_running = true;
             drop(state);
@@ -153,7 +164,7 @@ impl Flusher {
     /// Answers round after round until nobody asks.
     fn answer_rounds(&self) {
         loop {
-            let round = {
+            let (round, counted) = {
                 let mut state = self.state.lock();
                 match state.next.take() {
                     Some(round) => round,
@@ -167,6 +178,7 @@ impl Flusher {
             let is_first = round.outcome.set(outcome).is_ok();
             debug_assert!(is_first, "a round is answered once");
             round.is_over.notify(usize::MAX);
+            drop(counted);
         }
     }
 

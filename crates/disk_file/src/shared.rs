@@ -5,6 +5,7 @@ use crate::flush::Flusher;
 use crate::image::Image;
 use crate::properties::ImageKind;
 use disk_backend::DiskError;
+use disk_backend::in_flight::InFlight;
 use range_lock::RangeLock;
 use std::io;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) locks: RangeLock,
     pub(crate) flusher: Arc<Flusher>,
     pub(crate) counters: Counters,
+    /// What runs, or will run, on the pool. It may go on when its future is dropped.
+    pub(crate) in_pool: Arc<InFlight>,
     pub(crate) may_read_without_waiting: Hope,
     pub(crate) may_write_without_waiting: Hope,
     pub(crate) may_zero_range: Hope,
@@ -35,6 +38,7 @@ impl Shared {
             locks: RangeLock::new(),
             flusher,
             counters: Counters::default(),
+            in_pool: Arc::default(),
             may_read_without_waiting: Hope::new(true),
             may_write_without_waiting: Hope::new(true),
             may_zero_range: Hope::new(image.properties.may_zero_range),

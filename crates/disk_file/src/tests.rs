@@ -134,6 +134,48 @@ fn a_dropped_write_of_which_a_part_is_done_is_completed() {
 }
 
 #[test]
+fn a_drain_waits_for_what_a_dropped_future_left_in_the_pool() {
+    let (_folder, disk) = file_disk();
+    let disk = Arc::new(disk);
+    // The work stands still in the pool until the test lets it go on.
+    let (go, gone) = std::sync::mpsc::channel();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let claim = disk.shared.try_claim(0..512, Intent::Change);
+    let work = disk.in_pool(claim, move |_| {
+        begin.send(()).expect("the test listens");
+        gone.recv().expect("the test answers")
+    });
+    begun.recv().expect("it begins");
+    drop(work);
+    block_on(async {
+        let mut drain = pin!(disk.drain());
+        assert!(poll_once(&mut drain).await.is_none());
+        go.send(()).expect("it waits");
+        drain.await;
+    });
+    assert!(disk.shared.locks.try_write(0..512).is_some());
+}
+
+#[test]
+fn a_drain_waits_for_what_waits_for_its_range() {
+    let (_folder, disk) = file_disk();
+    let zeroing = |sector| disk.write_zeroes(sector, 1, false, false, false);
+    let in_the_way = disk.shared.locks.try_write(0..512).expect("nobody has it");
+    block_on(async {
+        let reading = disk.block_status(0, 1).await.expect("it needs no range");
+        assert_eq!(reading.sector_count(), 1);
+        let mut zeroing = Box::pin(zeroing(0));
+        assert!(poll_once(&mut zeroing).await.is_none());
+        let mut drain = pin!(disk.drain());
+        assert!(poll_once(&mut drain).await.is_none());
+        // It is taken out of the queue, or goes on; either way it ends.
+        drop(zeroing);
+        drop(in_the_way);
+        drain.await;
+    });
+}
+
+#[test]
 fn borrowed_memory_of_any_length_goes_through_the_pool() {
     let (_folder, disk) = file_disk();
     let content: Vec<u8> = (0..1 << 20).map(|i: u32| (i / 512 * 3) as u8).collect();

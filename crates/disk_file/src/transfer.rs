@@ -283,20 +283,35 @@ impl FileDisk {
         work: impl FnOnce(&Shared) -> T + Send + 'static,
     ) -> Task<T> {
         let shared = Arc::clone(&self.shared);
+        let counted = shared.in_pool.begin_owned();
         match claim {
             Claim::Held(guard) => pool::spawn(move || {
                 let result = work(&shared);
                 // Before the result is handed over: it may lie there until somebody polls.
-                drop(guard);
+                drop((guard, counted));
                 result
             }),
             Claim::Wanted(range, intent) => pool::spawn_staged(|stage| async move {
                 let guard = shared.claim(&stage, range, intent).await;
                 let result = work(&shared);
-                drop(guard);
+                drop((guard, counted));
                 result
             }),
         }
+    }
+
+    /// Runs `work`, which needs no range, on the pool.
+    pub(crate) fn in_pool_unclaimed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Task<T> {
+        let shared = Arc::clone(&self.shared);
+        let counted = shared.in_pool.begin_owned();
+        pool::spawn(move || {
+            let result = work(&shared);
+            drop(counted);
+            result
+        })
     }
 }
 

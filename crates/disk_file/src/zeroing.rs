@@ -44,7 +44,9 @@ impl FileDisk {
             return self.shared.zero_all(range, zeroing);
         }
         let shared = Arc::clone(&self.shared);
+        let counted = shared.in_pool.begin_owned();
         let work = pool::spawn_staged(|stage| async move {
+            let _counted = counted;
             let mut at = range.start;
             while at < range.end {
                 let piece = at..range.end.min(at + PIECE_BYTES);

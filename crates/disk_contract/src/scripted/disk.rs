@@ -2,6 +2,7 @@
 
 use super::{Operation, Script};
 use crate::ReferenceDisk;
+use disk_backend::pr::PersistentReservation;
 use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -90,6 +91,10 @@ impl<D: DiskIo> DiskIo for ScriptedDisk<D> {
         self.inner.optimal_unmap_sectors()
     }
 
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        self.inner.pr()
+    }
+
     async fn eject(&self) -> Result<(), DiskError> {
         self.inner.eject().await
     }
@@ -154,6 +159,10 @@ impl<D: DiskIo> DiskIo for ScriptedDisk<D> {
 
     async fn wait_resize(&self, sector_count: u64) -> u64 {
         self.inner.wait_resize(sector_count).await
+    }
+
+    async fn drain(&self) {
+        self.inner.drain().await;
     }
 }
 

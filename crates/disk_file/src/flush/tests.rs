@@ -55,6 +55,19 @@ fn a_flush_does_not_ride_on_one_that_is_running() {
 }
 
 #[test]
+fn a_drain_waits_for_the_syncs_of_dropped_flushes() {
+    let s = on_strings();
+    block_on(async {
+        assert!(poll_once(pin!(s.flusher.flush())).await.is_none());
+        s.begun.recv().expect("it begins");
+        let mut drain = pin!(s.flusher.drain());
+        assert!(poll_once(&mut drain).await.is_none());
+        s.end_with.send(Ok(())).expect("it runs");
+        drain.await;
+    });
+}
+
+#[test]
 fn flushes_that_wait_share_the_next_sync() {
     let s = on_strings();
     block_on(async {
