@@ -37,6 +37,7 @@ extern crate self as inspect;
 
 mod adapters;
 mod error;
+mod histogram;
 mod impls;
 mod path;
 mod request;
@@ -47,6 +48,7 @@ pub use adapters::{
     as_display, as_hex, iter_by_index, iter_by_key,
 };
 pub use error::{InspectError, Reason};
+pub use histogram::{Histogram, HistogramSnapshot};
 /// Implements [`Inspect`](trait@Inspect) for a struct (one part for each field) or an enum.
 ///
 /// On a field, `#[inspect(...)]` takes:
