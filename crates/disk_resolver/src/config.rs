@@ -26,8 +26,13 @@ pub struct Config {
 
 #[derive(Debug, Clone)]
 enum Origin {
-    Text { name: String, text: String },
+    Text {
+        name: String,
+        text: String,
+    },
     Layers(Vec<LayerSpec>),
+    /// One disk, described without a text to point into.
+    Disk(String),
 }
 
 /// A disk of a configuration, open.
@@ -100,6 +105,19 @@ impl Config {
         Self::new(document, Origin::Layers(layers), PathBuf::new())
     }
 
+    /// One disk, which messages call `name`, as the export with the empty name. Paths are relative to the working directory.
+    ///
+    /// # Errors
+    ///
+    /// If `description` is not an object with a `type`.
+    pub fn from_description(
+        name: impl Into<String>,
+        description: &Value,
+    ) -> Result<Self, ConfigError> {
+        let document = resource::from_value(description).map(Document::of_disk);
+        Self::new(document, Origin::Disk(name.into()), PathBuf::new())
+    }
+
     fn new(
         document: Result<Document, ResolveError>,
         origin: Origin,
@@ -153,6 +171,25 @@ impl Config {
         opened.await.into_iter().collect()
     }
 
+    /// Opens the disk of the export `exports[index]` alone; otherwise as [`open`](Self::open).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such export.
+    pub async fn open_export(
+        &self,
+        resolver: &ResourceResolver,
+        index: usize,
+        read_only: bool,
+    ) -> Result<OpenExport, ConfigError> {
+        let export = &self.document.exports[index];
+        self.open_one(resolver, export, read_only).await
+    }
+
     async fn open_one(
         &self,
         resolver: &ResourceResolver,
@@ -187,6 +224,8 @@ impl Origin {
         let message = match self {
             Origin::Text { name, text } => error.located(name, text),
             Origin::Layers(layers) => in_layers(layers, &error),
+            Origin::Disk(name) if error.path().is_root() => format!("{name}: {}", error.problem()),
+            Origin::Disk(name) => format!("{name}: {error}"),
         };
         ConfigError::Wrong {
             message,

@@ -296,3 +296,29 @@ fn stacks_may_be_nested_up_to_the_limit() {
         "{error}"
     );
 }
+
+#[test]
+fn one_export_is_opened_without_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "b.raw", 2);
+    let text = r#"{ "exports": [
+        { "name": "a", "disk": { "type": "file", "path": "missing.raw" } },
+        { "name": "b", "disk": { "type": "file", "path": "b.raw" } } ] }"#;
+    let config = Config::from_text("x.json", text, dir.path()).unwrap();
+    let export = block_on(config.open_export(&resolver(), 1, true)).unwrap();
+    assert_eq!(export.name, "b");
+    assert_eq!(read(&export.disk, 0)[0], 2);
+    assert!(export.disk.is_read_only());
+    block_on(config.open_export(&resolver(), 0, true)).unwrap_err();
+}
+
+#[test]
+fn what_is_wrong_with_a_description_is_said_under_its_name() {
+    let describe = |json: serde_json::Value| Config::from_description("SRC", &json);
+    let config = describe(serde_json::json!({ "type": "file", "pth": "x" })).unwrap();
+    let error = block_on(config.open_export(&resolver(), 0, true)).unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with("SRC: pth: unknown key"), "{message}");
+    let message = describe(serde_json::json!([])).unwrap_err().to_string();
+    assert!(message.starts_with("SRC: "), "{message}");
+}
