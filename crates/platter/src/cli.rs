@@ -3,10 +3,12 @@
 mod check;
 mod schema;
 mod serve;
+mod tools;
 
 pub(crate) use check::CheckArgs;
 pub(crate) use schema::SchemaArgs;
 pub(crate) use serve::ServeArgs;
+pub(crate) use tools::{CompareArgs, CopyArgs, InfoArgs, MapArgs};
 
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +30,14 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Check a configuration: read it, and open every disk in it read-only
     Check(CheckArgs),
+    /// Say what a disk is: size, sectors, layers
+    Info(InfoArgs),
+    /// List the extents of a disk: data or hole, and which layer answers
+    Map(MapArgs),
+    /// Copy a disk to another, or to a new image
+    Copy(CopyArgs),
+    /// Compare the content of two disks
+    Compare(CompareArgs),
     /// Print the JSON Schema of configurations, or their reference
     Schema(SchemaArgs),
 }

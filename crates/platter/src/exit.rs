@@ -11,7 +11,12 @@ Exit codes:
   1  something failed while running
   2  the command line is wrong
   3  the configuration is wrong, or a disk in it cannot be opened
+  4  `compare`: the disks differ
+  130, 143  `copy`, `compare`: SIGINT or SIGTERM ended it before it was done
 With --run, the exit code of the command; 128 and the signal's number if a signal ended it.";
+
+/// The exit code of a comparison that found a difference.
+pub(crate) const DIFFERENT: u8 = 4;
 
 /// Why the process ends before its time.
 #[derive(Debug)]

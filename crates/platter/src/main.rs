@@ -16,6 +16,8 @@ mod reference;
 mod runtime_dir;
 mod serve;
 mod signals;
+mod tools;
+mod transfer;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Info(args) => tools::info::run(&args),
+        Command::Map(args) => tools::map::run(&args),
+        Command::Copy(args) => tools::copy::run(&args),
+        Command::Compare(args) => tools::compare::run(&args),
         Command::Schema(args) => reference::run(&args),
     };
     match result {

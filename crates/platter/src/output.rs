@@ -12,5 +12,10 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::running(format!("cannot write to standard output: {error}")))
+        .map_err(not_taken)
+}
+
+/// The failure to write to standard output.
+pub(crate) fn not_taken(error: io::Error) -> Failure {
+    Failure::running(format!("cannot write to standard output: {error}"))
 }
