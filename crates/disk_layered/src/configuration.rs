@@ -8,9 +8,9 @@ use disk_backend::InvalidDisk;
 pub struct LayerConfiguration {
     /// The layer.
     pub layer: DiskLayer,
-    /// Writes to this layer also go to the one below.
+    /// What users write also goes to the layer below: this one only has a copy. Begins at the top, and leaves out no layer.
     pub write_through: bool,
-    /// What is read from below is kept in this layer.
+    /// What is read from below is kept in this layer. Without effect in the lowest one.
     pub read_cache: bool,
 }
 
@@ -79,7 +79,14 @@ pub enum InvalidLayer {
         "the layer is read-only, but the disk would write to it: make the disk read-only, or put a writable layer on top"
     )]
     ReadOnly,
-    /// It is used in a way that this version does not have.
-    #[error("{0} is not available in this version")]
-    NotAvailable(&'static str),
+    /// It would be written through, and is shorter than the disk.
+    #[error(
+        "it has {found} sectors, but the disk that would be written through to it has {needed}: what lies beyond would have no place in it"
+    )]
+    TooShortToWriteThrough {
+        /// Its size in sectors.
+        found: u64,
+        /// The size of the disk, which is that of its top layer, in sectors.
+        needed: u64,
+    },
 }

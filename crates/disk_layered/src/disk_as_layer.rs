@@ -118,6 +118,15 @@ impl LayerIo for DiskAsLayer {
         None::<NoOverwriteUnsupported>
     }
 
+    /// No sector of a disk can be absent.
+    async fn evict(&self, _sector: u64, _count: u64) -> Result<(), DiskError> {
+        Err(DiskError::Unsupported)
+    }
+
+    async fn drain(&self) {
+        self.0.drain().await;
+    }
+
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
         self.0.resize(sector_count).await
     }

@@ -3,7 +3,7 @@
 //! The place for a layer's future is smaller than that for a disk's, so that the future of a flat stack, which holds one
 //! layer's at a time, fits into the disk's place without a heap allocation.
 
-use crate::{LayerIo, LayerStatus, SectorMarker};
+use crate::{LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite};
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -66,6 +66,14 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
         next_is_zero: bool,
     ) -> LayerFuture<'_>;
     fn sync_cache(&self) -> LayerFuture<'_>;
+    /// As [`WriteNoOverwrite::write_no_overwrite`]; `Unsupported` if the layer has none.
+    fn write_no_overwrite<'a>(
+        &'a self,
+        buffers: &'a RequestBuffers<'a>,
+        sector: u64,
+    ) -> LayerFuture<'a>;
+    fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_>;
+    fn drain(&self) -> ColdFuture<'_, ()>;
     fn layer_status(
         &self,
         sector: u64,
@@ -183,6 +191,27 @@ impl<T: LayerIo> DynLayer for T {
 
     fn sync_cache(&self) -> LayerFuture<'_> {
         StackFuture::from_or_box(LayerIo::sync_cache(self))
+    }
+
+    fn write_no_overwrite<'a>(
+        &'a self,
+        buffers: &'a RequestBuffers<'a>,
+        sector: u64,
+    ) -> LayerFuture<'a> {
+        StackFuture::from_or_box(async move {
+            match LayerIo::write_no_overwrite(self) {
+                Some(cache) => cache.write_no_overwrite(buffers, sector).await,
+                None => Err(DiskError::Unsupported),
+            }
+        })
+    }
+
+    fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_> {
+        StackFuture::from_or_box(LayerIo::evict(self, sector, count))
+    }
+
+    fn drain(&self) -> ColdFuture<'_, ()> {
+        Box::pin(LayerIo::drain(self))
     }
 
     fn layer_status(

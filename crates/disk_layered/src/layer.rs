@@ -123,6 +123,23 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         None::<NoOverwriteUnsupported>
     }
 
+    /// Throws away what the layer holds of `count` sectors from `sector` on: each becomes absent, whatever lies below, or stays as
+    /// it is. Only for sectors that the layer has a copy of: what lies below then shows. This is how a copy that a failed
+    /// write-through left behind is taken back (L4).
+    ///
+    /// # Errors
+    /// [`DiskError::Unsupported`] unless implemented; any error if some sectors stay.
+    fn evict(&self, sector: u64, count: u64) -> impl Future<Output = Result<(), DiskError>> + Send {
+        let _ = (sector, count);
+        std::future::ready(Err(DiskError::Unsupported))
+    }
+
+    /// Waits until no operation runs any more that began before the call, those of dropped futures included (C9). A layer whose
+    /// operations end with their futures needs nothing more than the default, which is ready at once.
+    fn drain(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Changes the size of the layer. Sectors that are added are present and read zero, whatever lies below (C10).
     ///
     /// # Errors

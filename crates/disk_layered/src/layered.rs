@@ -1,37 +1,45 @@
 //! The disk that a list of layers makes.
 
 use crate::attach::DiskLayerMetadata;
+use crate::change::{self, Change, WRITE_BYTES_MAX};
 use crate::erased::ZeroOptions;
-use crate::stacked::{LayerList, StackedLayer};
-use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration, SectorBitmap};
+use crate::operation::Body;
+use crate::order::{EVERYTHING, Order};
+use crate::read::Pass;
+use crate::stack::Stack;
+use crate::stacked::StackedLayer;
+use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration};
 use arc_swap::ArcSwap;
 use disk_backend::check::{Intent, Limits};
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{
-    BlockExtent, BlockState, BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior,
-};
-use guestmem::MemoryWrite;
+use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, DiskIo};
+use disk_backend::{Persistence, UnmapBehavior};
 use inspect::Inspect;
-use scsi_buffers::RequestBuffers;
+use scsi_buffers::{BounceBuffer, RequestBuffers};
 use std::fmt;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::Arc;
+
+/// How often a read begins anew because a change disturbed it, before it takes a place among the changes.
+const READ_ATTEMPTS: usize = 3;
 
 /// A disk made of layers.
 ///
-/// Invariants: I1, the list is never empty, and all its layers have the sector size of the disk; I2, a list is never changed:
-/// it is replaced as a whole, and a request uses one list from beginning to end; I3, only the top layer is written.
+/// Where one layer takes the writes, requests go straight to the layers: each of these orders its own. Where several do, or
+/// caches are filled, the requests that overlap are ordered as the invariants R1 to R5 (`order`) and W1 to W4 (`change`) say.
 pub struct LayeredDisk {
     read_only: bool,
     metadata: DiskLayerMetadata,
-    layers: ArcSwap<LayerList>,
+    stack: ArcSwap<Stack>,
+    order: Order,
 }
 
 impl LayeredDisk {
     /// Builds a disk from its layers, top first. Layers attach from the bottom up, each told of the one below.
     ///
     /// The disk has the size of its top layer, the largest physical sector size of any layer, and the identity of the topmost
-    /// layer that has one; all else is the top layer's.
+    /// layer that has one; all else follows from the layers that take the writes: the top, and as many below as are written
+    /// through to.
     ///
     /// # Errors
     /// [`InvalidLayeredDisk`], with the index of the layer at fault.
@@ -39,113 +47,168 @@ impl LayeredDisk {
         read_only: bool,
         layers: Vec<LayerConfiguration>,
     ) -> Result<Self, InvalidLayeredDisk> {
-        check_write_through(&layers)?;
-        let mut list = LayerList::new();
+        let through_count = count_write_through(&layers)?;
+        let mut list = Vec::new();
         let mut lower = None;
         for (index, configuration) in layers.into_iter().enumerate().rev() {
             let layer = StackedLayer::attach(configuration, lower)
                 .await
-                .and_then(|layer| check_writable(layer, index == 0 && !read_only))
+                .and_then(|layer| check_writable(layer, index <= through_count && !read_only))
                 .map_err(|error| InvalidLayeredDisk::Layer { index, error })?;
             lower = Some(layer.metadata(lower));
             list.push(Arc::new(layer));
         }
         list.reverse();
+        let metadata = lower.ok_or(InvalidLayeredDisk::NoLayers)?;
+        check_lengths(&list[..=through_count])?;
+        let stack = Stack::new(list, through_count, metadata.sector_size);
         Ok(Self {
             read_only,
-            metadata: lower.ok_or(InvalidLayeredDisk::NoLayers)?,
-            layers: ArcSwap::from_pointee(list),
+            metadata,
+            order: Order::new(stack.sector_shift()),
+            stack: ArcSwap::from_pointee(stack),
         })
     }
 
-    fn limits(&self, layers: &LayerList) -> Limits {
+    fn limits(&self, stack: &Stack) -> Limits {
         Limits {
-            sector_shift: self.metadata.sector_size.trailing_zeros(),
-            sector_count: top(layers).backing().sector_count(),
+            sector_shift: stack.sector_shift(),
+            sector_count: stack.top().backing().sector_count(),
             is_read_only: self.read_only,
         }
     }
 
-    fn top(&self) -> Arc<StackedLayer> {
-        Arc::clone(top(&self.layers.load()))
+    /// Whether there are changes of several steps, which a request must not meet half-way.
+    fn is_ordered(&self, stack: &Stack) -> bool {
+        stack.is_write_through() && !self.read_only
     }
-}
 
-/// The layer that takes the writes (I1, I3).
-fn top(layers: &LayerList) -> &Arc<StackedLayer> {
-    &layers[0]
-}
-
-/// The range as two parts: where a layer below the top may show, and where all of them read zero.
-fn split_at_lower_end(layers: &LayerList, range: Range<u64>) -> [(Range<u64>, bool); 2] {
-    // Nothing shows through beyond the end of a layer, so the first one below the top bounds them all (L5).
-    let lower_end = layers
-        .get(1)
-        .map_or(0, |layer| layer.visible_sector_count())
-        .clamp(range.start, range.end);
-    [
-        (range.start..lower_end, false),
-        (lower_end..range.end, true),
-    ]
-}
-
-/// How far a layer shows, given how far the one above it does: what lies beyond the end of a layer below the top reads zero,
-/// and hides the layers further down as well, as if the layers from there on were a disk of their own (L5).
-fn shown_end(index: usize, layer: &StackedLayer, above: u64) -> u64 {
-    match index {
-        0 => above,
-        _ => above.min(layer.visible_sector_count()),
+    /// Makes a change of several steps (W1).
+    async fn change(&self, range: Range<u64>, body: Body) -> Result<(), DiskError> {
+        self.order.change(range, body).await.run().await
     }
-}
 
-/// What the stack knows of the sectors from `range.start` on: a batch from the topmost layer that has the first of them.
-async fn status_from(layers: &LayerList, range: Range<u64>) -> Result<BlockStatus, DiskError> {
-    let mut end = range.end;
-    for (index, layer) in layers.iter().enumerate() {
-        let status = loop {
-            let shown = shown_end(index, layer, end);
-            if shown <= range.start {
-                return Ok(hole(range.start..end));
+    async fn carry_out(&self, stack: &Arc<Stack>, change: Change) -> Result<(), DiskError> {
+        let range = change.range(stack.sector_shift());
+        match range.is_empty() {
+            true => Ok(()),
+            false => {
+                let body = change.carry_out(Arc::clone(stack));
+                self.change(range, Box::pin(body)).await
             }
-            match layer.status(range.start..shown).await {
-                Err(DiskError::IllegalBlock) if shown_end(index, layer, end) < shown => {}
-                result => break result?,
-            }
-        };
-        match status {
-            ControlFlow::Break(status) => return Ok(status),
-            ControlFlow::Continue(absent) => end = range.start + absent,
         }
     }
-    Ok(hole(range.start..end))
+
+    async fn write_through(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        let stack = self.stack.load_full();
+        for (offset, part) in pieces(buffers, WRITE_BYTES_MAX) {
+            let sector = sector + (offset as u64 >> stack.sector_shift());
+            let change = Change::write(&part, sector, fua)?;
+            self.carry_out(&stack, change).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads where changes of several steps may run (R2).
+    async fn read_observed(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        range: Range<u64>,
+    ) -> Result<(), DiskError> {
+        let stack = self.stack.load_full();
+        for _ in 0..READ_ATTEMPTS {
+            let Some(observation) = self.order.observe(&range).await else {
+                continue;
+            };
+            let pass = Pass {
+                stack: &stack,
+                order: Some(&self.order),
+                observation: Some(&observation),
+            };
+            let result = pass.read(buffers, sector).await;
+            if observation.end() {
+                return result;
+            }
+        }
+        for (offset, part) in pieces(buffers, WRITE_BYTES_MAX) {
+            let sector = sector + (offset as u64 >> stack.sector_shift());
+            self.read_in_order(&stack, &part, sector).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads as if it were a change: it waits for those before it, and those after it wait for it. So it owns its memory (C9).
+    async fn read_in_order(
+        &self,
+        stack: &Arc<Stack>,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        let copy = BounceBuffer::unpooled(buffers.len()).map_err(|_| DiskError::NoSpace)?;
+        let copy = Arc::new(copy);
+        let range = sector..sector + (buffers.len() as u64 >> stack.sector_shift());
+        let (stack, target) = (Arc::clone(stack), Arc::clone(&copy));
+        let body = async move {
+            let pass = Pass {
+                stack: &stack,
+                order: None,
+                observation: None,
+            };
+            pass.read(&target.buffers(true), sector).await
+        };
+        self.change(range, Box::pin(body)).await?;
+        Ok(buffers.copy_from(&copy.buffers(false))?)
+    }
+
+    /// A batch of what the stack knows; as [`DiskIo::block_status`].
+    async fn status(&self, stack: &Stack, range: Range<u64>) -> Result<BlockStatus, DiskError> {
+        let mut all = BlockStatus::default();
+        loop {
+            let from = range.start + all.sector_count();
+            if from == range.end {
+                return Ok(all);
+            }
+            let part = stack.status(from..range.end).await?;
+            if !part.extents().iter().all(|extent| all.push(*extent)) {
+                return Ok(all);
+            }
+        }
+    }
 }
 
-/// The status of sectors that no layer has.
-fn hole(range: Range<u64>) -> BlockStatus {
-    BlockStatus::one(BlockExtent {
-        sector_count: range.end - range.start,
-        state: BlockState::Hole,
-        layer: None,
+/// A request's memory in parts of at most `len_max` bytes, a multiple of any sector size, each with its offset.
+fn pieces<'a>(
+    buffers: &RequestBuffers<'a>,
+    len_max: usize,
+) -> impl Iterator<Item = (usize, RequestBuffers<'a>)> {
+    let buffers = *buffers;
+    let offsets = (0..buffers.len()).step_by(len_max);
+    offsets.map(move |offset| {
+        let len = len_max.min(buffers.len() - offset);
+        (offset, buffers.subrange(offset, len))
     })
 }
 
-fn check_write_through(layers: &[LayerConfiguration]) -> Result<(), InvalidLayeredDisk> {
+/// How many layers write through.
+fn count_write_through(layers: &[LayerConfiguration]) -> Result<usize, InvalidLayeredDisk> {
     let invalid = |index, error| Err(InvalidLayeredDisk::Layer { index, error });
-    for (index, layer) in layers.iter().enumerate() {
-        if layer.write_through {
-            if index > 0 && !layers[index - 1].write_through {
-                return invalid(index, InvalidLayer::WriteThroughNotContiguous);
-            }
-            if index + 1 == layers.len() {
-                return invalid(index, InvalidLayer::NothingToWriteThrough);
-            }
-            return invalid(index, InvalidLayer::NotAvailable("write_through"));
-        }
-        if layer.read_cache {
-            return invalid(index, InvalidLayer::NotAvailable("read_cache"));
-        }
+    let count = layers
+        .iter()
+        .take_while(|layer| layer.write_through)
+        .count();
+    if count > 0 && count == layers.len() {
+        return invalid(count - 1, InvalidLayer::NothingToWriteThrough);
     }
-    Ok(())
+    match layers[count..].iter().position(|layer| layer.write_through) {
+        Some(further) => invalid(count + further, InvalidLayer::WriteThroughNotContiguous),
+        None => Ok(count),
+    }
 }
 
 fn check_writable(layer: StackedLayer, is_written: bool) -> Result<StackedLayer, InvalidLayer> {
@@ -155,6 +218,19 @@ fn check_writable(layer: StackedLayer, is_written: bool) -> Result<StackedLayer,
     }
 }
 
+/// What users write must have a place in every layer that takes it.
+fn check_lengths(written: &[Arc<StackedLayer>]) -> Result<(), InvalidLayeredDisk> {
+    let needed = written[0].backing().sector_count();
+    for (index, layer) in written.iter().enumerate() {
+        let found = layer.backing().sector_count();
+        if found < needed {
+            let error = InvalidLayer::TooShortToWriteThrough { found, needed };
+            return Err(InvalidLayeredDisk::Layer { index, error });
+        }
+    }
+    Ok(())
+}
+
 #[deny(clippy::missing_trait_methods)]
 impl DiskIo for LayeredDisk {
     fn disk_type(&self) -> &str {
@@ -162,7 +238,7 @@ impl DiskIo for LayeredDisk {
     }
 
     fn sector_count(&self) -> u64 {
-        top(&self.layers.load()).backing().sector_count()
+        self.stack.load().top().backing().sector_count()
     }
 
     fn sector_size(&self) -> u32 {
@@ -178,7 +254,7 @@ impl DiskIo for LayeredDisk {
     }
 
     fn is_fua_respected(&self) -> bool {
-        self.top().backing().is_fua_respected()
+        self.stack.load().is_fua_respected()
     }
 
     fn is_read_only(&self) -> bool {
@@ -186,19 +262,19 @@ impl DiskIo for LayeredDisk {
     }
 
     fn persistence(&self) -> Persistence {
-        self.top().backing().persistence()
+        self.stack.load().persistence()
     }
 
     fn atomic_write_sectors(&self) -> u32 {
-        self.top().backing().atomic_write_sectors()
+        self.stack.load().atomic_write_sectors()
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
-        self.top().backing().unmap_behavior()
+        self.stack.load().unmap_behavior()
     }
 
     fn optimal_unmap_sectors(&self) -> u32 {
-        self.top().backing().optimal_unmap_sectors()
+        self.stack.load().optimal_unmap_sectors()
     }
 
     async fn read_vectored(
@@ -206,29 +282,19 @@ impl DiskIo for LayeredDisk {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
-        let layers = self.layers.load();
-        let limits = self.limits(&layers);
+        let stack = self.stack.load();
+        let limits = self.limits(&stack);
         let count = limits.check_buffers(Intent::Read, buffers, sector)?;
-        let end = sector + count;
-        // The length of buffers in bytes is a usize, so their number of sectors is one.
-        let mut answered = SectorBitmap::new(count as usize);
-        let mut shown = end;
-        for (index, layer) in layers.iter().enumerate() {
-            loop {
-                let above = shown;
-                shown = shown_end(index, layer, above);
-                match layer.read(buffers, sector, &mut answered, shown).await {
-                    Ok(()) => break,
-                    // A lower layer that shrank under the read has fewer sectors to offer, and that is all (L5).
-                    Err(DiskError::IllegalBlock) if shown_end(index, layer, above) < shown => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            if answered.is_full() {
-                return Ok(());
-            }
+        if self.is_ordered(&stack) && count > 0 {
+            let range = sector..sector + count;
+            return Box::pin(self.read_observed(buffers, sector, range)).await;
         }
-        zero_absent(buffers, &answered, limits.sector_shift)
+        let pass = Pass {
+            stack: &stack,
+            order: Some(&self.order),
+            observation: None,
+        };
+        pass.read(buffers, sector).await
     }
 
     async fn write_vectored(
@@ -237,13 +303,14 @@ impl DiskIo for LayeredDisk {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
-        let layers = self.layers.load();
-        match self
-            .limits(&layers)
-            .check_buffers(Intent::Write, buffers, sector)?
-        {
-            0 => Ok(()),
-            _ => top(&layers).write(buffers, sector, fua).await,
+        let stack = self.stack.load();
+        let count = self
+            .limits(&stack)
+            .check_buffers(Intent::Write, buffers, sector)?;
+        match (count, stack.is_write_through()) {
+            (0, _) => Ok(()),
+            (_, false) => stack.top().write(buffers, sector, fua).await,
+            (_, true) => Box::pin(self.write_through(buffers, sector, fua)).await,
         }
     }
 
@@ -255,17 +322,23 @@ impl DiskIo for LayeredDisk {
         may_unmap: bool,
         no_fallback: bool,
     ) -> Result<(), DiskError> {
-        let layers = self.layers.load();
-        self.limits(&layers)
+        let stack = self.stack.load();
+        self.limits(&stack)
             .check_range(Intent::Write, sector, count)?;
         let options = ZeroOptions {
             fua,
             may_unmap,
             no_fallback,
         };
-        for (range, next_is_zero) in split_at_lower_end(&layers, sector..sector + count) {
+        let range = sector..sector + count;
+        if stack.is_write_through() {
+            let change = Change::Zero { range, options };
+            return self.carry_out(&stack, change).await;
+        }
+        for (range, next_is_zero) in stack.split_at_lower_end(range) {
             if !range.is_empty() {
-                top(&layers)
+                stack
+                    .top()
                     .write_zeroes(range, options, next_is_zero)
                     .await?;
             }
@@ -279,15 +352,24 @@ impl DiskIo for LayeredDisk {
         count: u64,
         block_level_only: bool,
     ) -> Result<(), DiskError> {
-        let layers = self.layers.load();
-        self.limits(&layers)
+        let stack = self.stack.load();
+        self.limits(&stack)
             .check_range(Intent::Write, sector, count)?;
-        if top(&layers).backing().unmap_behavior() == UnmapBehavior::Ignored {
+        if stack.unmap_behavior() == UnmapBehavior::Ignored {
             return Ok(());
         }
-        for (range, next_is_zero) in split_at_lower_end(&layers, sector..sector + count) {
+        let range = sector..sector + count;
+        if stack.is_write_through() {
+            let change = Change::Unmap {
+                range,
+                block_level_only,
+            };
+            return self.carry_out(&stack, change).await;
+        }
+        for (range, next_is_zero) in stack.split_at_lower_end(range) {
             if !range.is_empty() {
-                top(&layers)
+                stack
+                    .top()
                     .unmap(range, block_level_only, next_is_zero)
                     .await?;
             }
@@ -298,34 +380,50 @@ impl DiskIo for LayeredDisk {
     /// Flushes every layer that took changes since its last good flush, the top first, also those that are no longer on top.
     /// All are tried; the first error counts.
     async fn sync_cache(&self) -> Result<(), DiskError> {
-        let layers = self.layers.load_full();
+        let stack = self.stack.load_full();
         let mut result = Ok(());
-        for layer in layers.iter() {
+        for layer in stack.layers() {
             result = result.and(layer.sync_cache().await);
         }
         result
     }
 
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
-        let layers = self.layers.load_full();
-        self.limits(&layers)
+        let stack = self.stack.load_full();
+        self.limits(&stack)
             .check_range(Intent::Read, sector, count)?;
-        let end = sector + count;
-        let mut all = BlockStatus::default();
-        loop {
-            let from = sector + all.sector_count();
-            if from == end {
-                return Ok(all);
-            }
-            let part = status_from(&layers, from..end).await?;
-            if !part.extents().iter().all(|extent| all.push(*extent)) {
-                return Ok(all);
+        let range = sector..sector + count;
+        if !self.is_ordered(&stack) || count == 0 {
+            return self.status(&stack, range).await;
+        }
+        for _ in 0..READ_ATTEMPTS {
+            if let Some(observation) = self.order.observe(&range).await {
+                let status = self.status(&stack, range.clone()).await;
+                if observation.end() {
+                    return status;
+                }
             }
         }
+        // Somebody writes here all the time, and data is what is never wrong to say (C12).
+        Ok(BlockStatus::one(BlockExtent {
+            sector_count: count,
+            state: BlockState::Data,
+            layer: None,
+        }))
     }
 
+    /// A stack has no reservations: its layers may be shared with other disks, which would not heed them.
     fn pr(&self) -> Option<&dyn PersistentReservation> {
         None
+    }
+
+    /// Finishes what dropped requests left behind, then waits for every layer.
+    async fn drain(&self) {
+        let stack = self.stack.load_full();
+        self.order.drain().await;
+        for layer in stack.layers() {
+            layer.backing().drain().await;
+        }
     }
 
     /// Nothing composed of layers can be ejected.
@@ -333,38 +431,25 @@ impl DiskIo for LayeredDisk {
         Err(DiskError::UnsupportedEject)
     }
 
-    /// Resizes the top layer: the size of the disk is its top layer's (C10).
+    /// Resizes the top layer: the size of the disk is its top layer's (C10). What is written through to it is resized as well.
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
         if self.read_only {
             return Err(DiskError::ReadOnly);
         }
-        self.top().resize(sector_count).await
+        let stack = self.stack.load_full();
+        match stack.is_write_through() {
+            false => stack.top().resize(sector_count).await,
+            true => {
+                let body = change::resize(stack, sector_count);
+                self.change(EVERYTHING, Box::pin(body)).await
+            }
+        }
     }
 
     async fn wait_resize(&self, sector_count: u64) -> u64 {
-        self.top().backing().wait_resize(sector_count).await
+        let top = Arc::clone(self.stack.load().top());
+        top.backing().wait_resize(sector_count).await
     }
-
-    /// Nothing of the stack itself goes on without its future; what layers leave behind is not waited for.
-    async fn drain(&self) {}
-}
-
-/// Zeros the sectors that no layer has (L1).
-fn zero_absent(
-    buffers: &RequestBuffers<'_>,
-    answered: &SectorBitmap,
-    sector_shift: u32,
-) -> Result<(), DiskError> {
-    let mut from = 0;
-    while let Some(run) = answered.next_clear_run(from) {
-        from = run.end;
-        let len = run.len() << sector_shift;
-        buffers
-            .subrange(run.start << sector_shift, len)
-            .writer()
-            .zero(len)?;
-    }
-    Ok(())
 }
 
 impl fmt::Debug for LayeredDisk {
@@ -372,17 +457,17 @@ impl fmt::Debug for LayeredDisk {
         f.debug_struct("LayeredDisk")
             .field("read_only", &self.read_only)
             .field("metadata", &self.metadata)
-            .field("layers", &self.layers.load().len())
+            .field("layers", &self.stack.load().layers().len())
             .finish()
     }
 }
 
 impl Inspect for LayeredDisk {
     fn inspect(&self, req: inspect::Request<'_>) {
-        let layers = self.layers.load();
+        let stack = self.stack.load();
         req.respond().field_with("layers", |req| {
             let mut response = req.respond();
-            for (index, layer) in layers.iter().enumerate() {
+            for (index, layer) in stack.layers().iter().enumerate() {
                 response.field(&index.to_string(), &**layer);
             }
         });

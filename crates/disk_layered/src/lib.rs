@@ -16,15 +16,22 @@
 //! A layer implements [`LayerIo`]; what becomes a layer only once the one below is known (its size, its sector size)
 //! implements [`LayerAttach`]. Layers that store live in the `disklayer_*` crates; this crate only composes.
 //!
+//! A layer may be a **read cache**: it keeps what is read from below. Layers from the top on may **write through**: what is
+//! written goes to the layer below as well, and they hold copies.
+//!
 //! **Guarantees.** The stack is legal before the first request ([`InvalidLayeredDisk`]); no unmap uncovers what a lower layer
 //! holds (L3); sectors beyond the smallest size a lower layer has had read zero (L5); a flush reaches every layer that took
-//! writes since its last good one (C5).
+//! writes since its last good one (C5). No cache revives what a write, zeroing or unmap has replaced (L2); copies never
+//! differ for longer than a request that nobody can see half-way (L4), whatever becomes of the future that began it (C9).
+//! A read's reply waits for a cache only as long as a copy takes; no request waits for what another caller would have to poll (C4).
 //!
-//! **Not here.** Read caches and write-through are refused when the stack is built: this version does not have them.
+//! **Not here.** Eviction from caches that grow full; write-back.
 //!
 //! **Failure.** An error of a layer is the request's error; nothing is retried, and no lower layer stands in for a failed one.
+//! A cache that cannot be filled fails nobody: that is counted.
 
 mod attach;
+mod change;
 mod configuration;
 mod disk_as_layer;
 mod erased;
@@ -32,7 +39,11 @@ mod flush;
 mod layer;
 mod layered;
 mod marker;
+mod operation;
+mod order;
+mod read;
 pub mod resolve;
+mod stack;
 mod stacked;
 
 pub use attach::{DiskLayer, DiskLayerMetadata, LayerAttach};

@@ -40,6 +40,11 @@ impl SectorBitmap {
         self.set_count == self.len
     }
 
+    /// How many sectors are set.
+    pub(crate) fn set_count(&self) -> usize {
+        self.set_count
+    }
+
     /// Sets a range of sectors, those already set included.
     ///
     /// # Panics
@@ -61,6 +66,25 @@ impl SectorBitmap {
         let start = self.find(from, |word| !word)?;
         let end = self.find(start, |word| word).unwrap_or(self.len);
         Some(start..end)
+    }
+
+    /// The runs of sectors that are clear here and set in `later`, a bitmap of the same length.
+    pub(crate) fn runs_until(&self, later: &Self) -> Vec<Range<usize>> {
+        let mut runs = Vec::new();
+        let mut from = 0;
+        while let Some(clear) = self.next_clear_run(from) {
+            from = clear.end;
+            let mut start = clear.start;
+            while start < clear.end {
+                let gap = later.next_clear_run(start).unwrap_or(self.len..self.len);
+                let end = gap.start.min(clear.end);
+                if start < end {
+                    runs.push(start..end);
+                }
+                start = gap.end;
+            }
+        }
+        runs
     }
 
     /// The first sector at or after `from` whose bit is set in `of(word)`.
@@ -176,6 +200,29 @@ mod tests {
                 }
                 prop_assert_eq!(&clear, &model);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_between_two_bitmaps_agree_with_lists_of_bools(
+            first in prop::collection::vec(any::<bool>(), 1..200),
+            more in prop::collection::vec(any::<bool>(), 200),
+        ) {
+            let len = first.len();
+            let bitmap = |set: &dyn Fn(usize) -> bool| {
+                let mut bitmap = SectorBitmap::new(len);
+                (0..len).filter(|sector| set(*sector)).for_each(|s| bitmap.set_range(s..s + 1));
+                bitmap
+            };
+            let (before, after) = (bitmap(&|s| first[s]), bitmap(&|s| more[s]));
+            let mut found = vec![false; len];
+            for run in before.runs_until(&after) {
+                prop_assert!(!run.is_empty());
+                found[run].fill(true);
+            }
+            let expected: Vec<_> = (0..len).map(|s| !first[s] && more[s]).collect();
+            prop_assert_eq!(found, expected);
         }
     }
 

@@ -26,9 +26,9 @@ impl ResourceKind for DiskLayerHandleKind {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LayerUse {
-    /// Keep what is read from below in this layer. Not available in this version.
+    /// Keep what is read from below in this layer.
     pub read_cache: bool,
-    /// Writes to this layer also go to the one below. Not available in this version.
+    /// What is written also goes to the layer below, and this one only has a copy. Must begin at the top and leave out no layer.
     pub write_through: bool,
 }
 

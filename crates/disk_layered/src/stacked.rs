@@ -1,18 +1,14 @@
-//! A layer in its place in a stack, and the list of them.
+//! A layer in its place in a stack.
 
 use crate::attach::DiskLayerMetadata;
 use crate::erased::{DynLayer, ZeroOptions};
 use crate::flush::FlushTracker;
 use crate::{InvalidLayer, LayerConfiguration, LayerStatus, SectorBitmap, SectorMarker};
 use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
-use inspect::Inspect;
+use inspect::{Counters, Inspect};
 use scsi_buffers::RequestBuffers;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The layers of a disk, top first, never empty. A list is never changed, only replaced.
-pub(crate) type LayerList = Vec<Arc<StackedLayer>>;
 
 /// A layer and what the stack remembers about it.
 pub(crate) struct StackedLayer {
@@ -24,6 +20,30 @@ pub(crate) struct StackedLayer {
     /// when it grows later (L5).
     smallest_sector_count: AtomicU64,
     flushes: FlushTracker,
+    /// Whether what is read from below is kept here.
+    is_cache: bool,
+    counters: Counters<{ Count::N }>,
+}
+
+/// What is counted of a layer, in bytes unless said otherwise.
+#[derive(Clone, Copy)]
+enum Count {
+    /// Read from it.
+    Hit,
+    /// Asked of it, and absent.
+    Missed,
+    Written,
+    Filled,
+    /// Fills that failed, in number.
+    FillFailures,
+    /// Fills that were not tried: something changed meanwhile, or too many were unfinished. In number.
+    FillsSkipped,
+    /// Copies that could not be thrown away after a failed write-through, in number.
+    EvictionFailures,
+}
+
+impl Count {
+    const N: usize = Self::EvictionFailures as usize + 1;
 }
 
 impl Inspect for StackedLayer {
@@ -31,11 +51,32 @@ impl Inspect for StackedLayer {
         req.respond()
             .field("id", &self.id)
             .field("layer_type", self.backing.layer_type())
+            .field_with("counters", |req| self.inspect_counters(req))
             .field_with("backing", |req| self.backing.inspect(req));
     }
 }
 
 impl StackedLayer {
+    fn inspect_counters(&self, req: inspect::Request<'_>) {
+        let count = |count| self.counters.get(count as usize);
+        let mut response = req.respond();
+        response
+            .counter("bytes_hit", count(Count::Hit))
+            .counter("bytes_missed", count(Count::Missed))
+            .counter("bytes_written", count(Count::Written));
+        if self.is_cache {
+            response
+                .counter("bytes_filled", count(Count::Filled))
+                .counter("fill_failures", count(Count::FillFailures))
+                .counter("fills_skipped", count(Count::FillsSkipped));
+        }
+        response.counter("eviction_failures", count(Count::EvictionFailures));
+    }
+
+    fn count(&self, count: Count, by: u64) {
+        self.counters.add(count as usize, by);
+    }
+
     /// Attaches a layer above `lower`.
     pub(crate) async fn attach(
         configuration: LayerConfiguration,
@@ -51,12 +92,22 @@ impl StackedLayer {
             is_persistent: backing.persistence() == Persistence::Persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
             flushes: FlushTracker::new(backing.is_logically_read_only()),
+            is_cache: configuration.read_cache,
+            counters: Counters::new(),
             backing,
         })
     }
 
     pub(crate) fn backing(&self) -> &dyn DynLayer {
         &*self.backing
+    }
+
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.is_persistent
+    }
+
+    pub(crate) fn is_cache(&self) -> bool {
+        self.is_cache
     }
 
     pub(crate) fn metadata(&self, lower: Option<DiskLayerMetadata>) -> DiskLayerMetadata {
@@ -89,6 +140,9 @@ impl StackedLayer {
         answered: &mut SectorBitmap,
         end: u64,
     ) -> Result<(), DiskError> {
+        let shift = self.backing.sector_size().trailing_zeros();
+        let answered_before = answered.set_count();
+        let mut asked_count = 0;
         let mut from = 0;
         while let Some(run) = answered.next_clear_run(from) {
             from = run.end;
@@ -96,15 +150,54 @@ impl StackedLayer {
             if asked.is_empty() {
                 break;
             }
-            let shift = self.backing.sector_size().trailing_zeros();
             let part = buffers.subrange(
                 run.start << shift,
                 ((asked.end - asked.start) as usize) << shift,
             );
             let marker = SectorMarker::new(answered, sector, asked.clone());
             self.backing.read(&part, asked.start, marker).await?;
+            asked_count += (asked.end - asked.start) as usize;
+        }
+        let hit_count = answered.set_count() - answered_before;
+        if hit_count > 0 {
+            self.count(Count::Hit, (hit_count as u64) << shift);
+        }
+        if hit_count < asked_count {
+            self.count(Count::Missed, ((asked_count - hit_count) as u64) << shift);
         }
         Ok(())
+    }
+
+    /// Keeps what was read from below: the sectors that are absent take it (L2). A failure only counts.
+    pub(crate) async fn fill(&self, buffers: &RequestBuffers<'_>, sector: u64) {
+        match self.backing.write_no_overwrite(buffers, sector).await {
+            Ok(()) => self.count(Count::Filled, buffers.len() as u64),
+            Err(_) => self.count(Count::FillFailures, 1),
+        }
+    }
+
+    pub(crate) fn count_skipped_fill(&self) {
+        self.count(Count::FillsSkipped, 1);
+    }
+
+    /// Throws away a copy that may not be what the layers below hold (L4).
+    pub(crate) async fn evict(&self, range: Range<u64>) {
+        let result = self
+            .backing
+            .evict(range.start, range.end - range.start)
+            .await;
+        self.accept();
+        if result.is_err() {
+            self.count(Count::EvictionFailures, 1);
+        }
+    }
+
+    /// These sectors were added by a resize of the disk and read zero, so they show if all before them do.
+    pub(crate) fn shows_zeros(&self, added: Range<u64>) {
+        let smallest = &self.smallest_sector_count;
+        let _ = smallest.fetch_update(Ordering::AcqRel, Ordering::Acquire, |smallest| {
+            (smallest >= added.start).then_some(smallest.max(added.end))
+        });
     }
 
     pub(crate) async fn write(
@@ -115,6 +208,9 @@ impl StackedLayer {
     ) -> Result<(), DiskError> {
         let result = self.backing.write(buffers, sector, fua).await;
         self.accept();
+        if result.is_ok() {
+            self.count(Count::Written, buffers.len() as u64);
+        }
         result
     }
 

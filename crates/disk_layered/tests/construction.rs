@@ -228,24 +228,42 @@ fn write_through_must_be_contiguous_from_the_top_and_end_above_something() {
         index_and_error(vec![through(ram(MIB, 512))]),
         (0, InvalidLayer::NothingToWriteThrough.to_string())
     );
-    // Legal, but not there yet: refused, never ignored.
-    assert_eq!(
-        index_and_error(vec![through(ram(MIB, 512)), ram(MIB, 512)]),
-        (0, InvalidLayer::NotAvailable("write_through").to_string())
-    );
 }
 
 #[test]
-fn a_read_cache_is_refused() {
+fn what_is_written_through_to_is_as_long_as_the_disk() {
+    let layers = |lower| {
+        let through = LayerConfiguration {
+            write_through: true,
+            ..ram(MIB, 512)
+        };
+        vec![through, ram(lower, 512)]
+    };
+    assert!(matches!(
+        build(false, layers(MIB - 512)),
+        Err(InvalidLayeredDisk::Layer {
+            index: 1,
+            error: InvalidLayer::TooShortToWriteThrough {
+                found: 2047,
+                needed: 2048
+            }
+        })
+    ));
+    build(false, layers(MIB)).unwrap();
+    build(false, layers(2 * MIB)).unwrap();
+}
+
+#[test]
+fn a_layer_that_cannot_be_filled_is_no_read_cache() {
     let cache = LayerConfiguration {
         read_cache: true,
-        ..ram(MIB, 512)
+        ..disk_layer(TestDisk::default())
     };
     assert!(matches!(
         build(false, vec![cache, ram(MIB, 512)]),
         Err(InvalidLayeredDisk::Layer {
             index: 0,
-            error: InvalidLayer::NotAvailable("read_cache")
+            error: InvalidLayer::ReadCacheUnsupported
         })
     ));
 }

@@ -4,8 +4,7 @@ use crate::RamDiskError;
 use crate::store::Store;
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
-    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, NoOverwriteUnsupported, SectorMarker,
-    WriteNoOverwrite,
+    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite,
 };
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -184,8 +183,16 @@ impl LayerIo for RamDiskLayer {
     }
 
     fn write_no_overwrite(&self) -> Option<impl WriteNoOverwrite> {
-        None::<NoOverwriteUnsupported>
+        Some(&self.store)
     }
+
+    /// Sectors that a resize added stay: they are zeros of the disk's own, not a copy.
+    async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
+        self.store.evict(sector..sector + count).await
+    }
+
+    /// Every operation ends with its future.
+    async fn drain(&self) {}
 
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
         self.check_sector_count(sector_count)

@@ -13,7 +13,7 @@
 use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
 use crate::table::Table;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
-use disk_layered::{LayerStatus, SectorMarker};
+use disk_layered::{LayerStatus, SectorMarker, WriteNoOverwrite};
 use event_listener::Event;
 use guestmem::MemoryWrite;
 use parking_lot::{Mutex, RwLock};
@@ -144,6 +144,22 @@ impl Store {
         Ok(())
     }
 
+    /// Makes sectors absent that were written since the disk was made; those that a resize added, which hide what lies below even
+    /// when absent (I2), stay as they are.
+    ///
+    /// # Errors
+    /// [`DiskError::Unsupported`] if some of them stay.
+    pub(crate) async fn evict(&self, range: Range<u64>) -> Result<(), DiskError> {
+        let end = range.end.min(self.hidden_from());
+        if range.start < end {
+            self.clear(range.start..end, false).await?;
+        }
+        match end < range.end {
+            true => Err(DiskError::Unsupported),
+            false => Ok(()),
+        }
+    }
+
     /// Takes the content of a range away: its sectors become explicit zeros if `hide`, else absent.
     pub(crate) async fn clear(&self, range: Range<u64>, hide: bool) -> Result<(), DiskError> {
         let mut at = range.start;
@@ -172,6 +188,29 @@ impl Store {
                 cheap_steps = 0;
                 futures_lite::future::yield_now().await;
             }
+        }
+        Ok(())
+    }
+
+    /// Writes the absent sectors of a piece from their places in `buffers`.
+    fn fill_piece(&self, buffers: &RequestBuffers<'_>, piece: &Piece) -> Result<(), DiskError> {
+        let mut slot = self.slot_to_change(piece.chunk).write();
+        self.check_end(piece.range.end)?;
+        // I2: looked at after the slot, which whoever shrinks empties only when the mark is down.
+        let filled = self.hidden_from().clamp(piece.range.start, piece.range.end);
+        let end = piece.sectors.start + (filled - piece.range.start) as usize;
+        let mut at = piece.sectors.start;
+        while at < end {
+            let (state, run_end) = slot.run(at, end);
+            if state == SectorState::Absent {
+                let run = piece.absolute(at..run_end);
+                let offset = self.len_of(piece.range.start..run.start);
+                let mut reader = buffers.subrange(offset, self.len_of(run)).reader();
+                let taken = slot.write(self.sector_shift, at..run_end, &mut reader)?;
+                self.resident_pages
+                    .fetch_add(taken as u64, Ordering::Relaxed);
+            }
+            at = run_end;
         }
         Ok(())
     }
@@ -364,6 +403,23 @@ impl Piece {
     fn absolute(&self, sectors: Range<usize>) -> Range<u64> {
         let base = self.range.start - self.sectors.start as u64;
         base + sectors.start as u64..base + sectors.end as u64
+    }
+}
+
+impl WriteNoOverwrite for &Store {
+    /// Absent sectors that a resize added count as zeros of the disk's own (I2), so they are left alone.
+    async fn write_no_overwrite(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        for piece in self.pieces(sector, buffers.len()) {
+            yield_between_chunks(&piece, sector).await;
+            let offset = self.len_of(sector..piece.range.start);
+            let part = buffers.subrange(offset, self.len_of(piece.range.clone()));
+            self.fill_piece(&part, &piece)?;
+        }
+        Ok(())
     }
 }
 

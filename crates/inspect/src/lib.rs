@@ -36,6 +36,7 @@
 extern crate self as inspect;
 
 mod adapters;
+mod counter;
 mod error;
 mod histogram;
 mod impls;
@@ -47,6 +48,7 @@ pub use adapters::{
     AsAdhoc, AsDebug, AsDeref, AsDisplay, AsHex, ByIndex, ByKey, adhoc, as_debug, as_deref,
     as_display, as_hex, iter_by_index, iter_by_key,
 };
+pub use counter::Counters;
 pub use error::{InspectError, Reason};
 pub use histogram::{Histogram, HistogramSnapshot};
 /// Implements [`Inspect`](trait@Inspect) for a struct (one part for each field) or an enum.

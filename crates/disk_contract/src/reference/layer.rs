@@ -247,6 +247,15 @@ impl LayerIo for ReferenceLayer {
         self.can_be_filled.then_some(Fill(self))
     }
 
+    async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
+        let mut sectors = self.sectors.lock();
+        let range = check_end(&sectors, sector, count)?;
+        sectors[range].fill(Sector::Absent);
+        Ok(())
+    }
+
+    async fn drain(&self) {}
+
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
         let count = usize::try_from(sector_count).map_err(|_| DiskError::NoSpace)?;
         // What is added reads zero, whatever lies below (C10).

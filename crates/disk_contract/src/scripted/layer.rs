@@ -155,6 +155,15 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
         Some(ScriptedFill { inner, script })
     }
 
+    async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
+        let request = self.inner.evict(sector, count);
+        self.script.play(Operation::Evict, request).await
+    }
+
+    async fn drain(&self) {
+        self.inner.drain().await;
+    }
+
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
         let request = self.inner.resize(sector_count);
         self.script.play(Operation::Resize, request).await

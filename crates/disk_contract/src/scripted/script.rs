@@ -21,6 +21,8 @@ pub enum Operation {
     Unmap,
     /// The filling of a cache: a `write_no_overwrite`.
     Fill,
+    /// The throwing away of a copy.
+    Evict,
     /// A flush.
     Flush,
     /// A question about the status of sectors.

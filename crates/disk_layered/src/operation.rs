@@ -1,0 +1,172 @@
+//! An operation that anyone who waits for it can finish.
+//!
+//! Invariants:
+//! - O1: an operation waits only for operations that are older than itself, so they never wait in a circle.
+//! - O2: whoever waits for an operation polls it, and what it waits for: its progress needs no other caller (C4).
+//! - O3: it owns everything it touches, so it goes on, or is dropped, without the future that began it (C9).
+//! - O4: a wake-up reaches everyone who has polled it since the last one; so it is never lost with a caller that went away.
+
+use disk_backend::DiskError;
+use parking_lot::Mutex;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// What an operation does.
+pub(crate) type Body = Pin<Box<dyn Future<Output = Result<(), DiskError>> + Send>>;
+
+/// See the head of this module.
+pub(crate) struct Operation {
+    /// The older operations that must end before this one begins (O1).
+    earlier: Mutex<Vec<Arc<Operation>>>,
+    /// None once it has ended.
+    body: Mutex<Option<Body>>,
+    /// For the one who began it.
+    result: Mutex<Option<Result<(), DiskError>>>,
+    is_done: AtomicBool,
+    waiters: Arc<Waiters>,
+}
+
+impl Operation {
+    pub(crate) fn new(earlier: Vec<Arc<Operation>>, body: Body) -> Arc<Self> {
+        Arc::new(Self {
+            earlier: Mutex::new(earlier),
+            body: Mutex::new(Some(body)),
+            result: Mutex::new(None),
+            is_done: AtomicBool::new(false),
+            waiters: Arc::default(),
+        })
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Acquire)
+    }
+
+    /// Whether polling it may get it further than the last time.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.waiters.is_woken.load(Ordering::Acquire)
+    }
+
+    /// Gets the operation, and those before it, as far as they go now.
+    pub(crate) fn poll(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Not a recursion: a chain of operations that nobody polled can be long.
+        let mut path: Vec<Arc<Self>> = Vec::new();
+        loop {
+            let current = path.last().unwrap_or(self);
+            if current.is_done() {
+                match path.pop() {
+                    Some(_) => continue,
+                    None => return Poll::Ready(()),
+                }
+            }
+            if let Some(earlier) = current.unfinished() {
+                path.push(earlier);
+            } else if current.poll_body(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Finishes it; whose it is does not matter.
+    pub(crate) async fn finish(self: &Arc<Self>) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    /// Finishes it, for the one who began it.
+    pub(crate) async fn run(self: &Arc<Self>) -> Result<(), DiskError> {
+        self.finish().await;
+        let result = self.result.lock().take();
+        result.unwrap_or_else(|| {
+            let message = "the operation of this request panicked in another one";
+            Err(DiskError::Io(std::io::Error::other(message)))
+        })
+    }
+
+    /// An older operation that has not ended; those that have are forgotten.
+    fn unfinished(&self) -> Option<Arc<Self>> {
+        let mut earlier = self.earlier.lock();
+        while earlier.last()?.is_done() {
+            earlier.pop();
+        }
+        earlier.last().cloned()
+    }
+
+    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // O4: before the body is looked at, so that no end and no wake-up falls between the two.
+        self.waiters.add(cx.waker());
+        let Some(mut place) = self.body.try_lock() else {
+            // Another thread polls it right now, and everyone hears how that ends.
+            return Poll::Pending;
+        };
+        let Some(mut body) = place.take() else {
+            return Poll::Ready(());
+        };
+        // Also if the body panics: it cannot be polled again, and nobody shall wait for it.
+        let ending = Ending(self);
+        self.waiters.is_woken.store(false, Ordering::Release);
+        let waker = Waker::from(Arc::clone(&self.waiters));
+        match body.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {
+                std::mem::forget(ending);
+                *place = Some(body);
+                drop(place);
+                // O4: whoever came while the body was busy may have come after this wake-up.
+                if self.is_woken() {
+                    self.waiters.wake_all();
+                }
+                Poll::Pending
+            }
+            Poll::Ready(result) => {
+                *self.result.lock() = Some(result);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+/// Marks an operation as done when dropped.
+struct Ending<'a>(&'a Operation);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.is_done.store(true, Ordering::Release);
+        self.0.earlier.lock().clear();
+        self.0.waiters.wake_all();
+    }
+}
+
+/// Those who have polled an operation (O4).
+#[derive(Default)]
+struct Waiters {
+    wakers: Mutex<Vec<Waker>>,
+    is_woken: AtomicBool,
+}
+
+impl Waiters {
+    fn add(&self, waker: &Waker) {
+        let mut wakers = self.wakers.lock();
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+
+    fn wake_all(&self) {
+        self.is_woken.store(true, Ordering::Release);
+        // Woken outside the lock: a waker may poll at once.
+        for waker in std::mem::take(&mut *self.wakers.lock()) {
+            waker.wake();
+        }
+    }
+}
+
+impl Wake for Waiters {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all();
+    }
+}

@@ -1,0 +1,278 @@
+//! The table of `docs/composition.md`, row by row.
+
+mod common;
+
+use common::{plain, through};
+use disk_backend::{DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_layered::{
+    LayerConfiguration, LayerIo, LayerStatus, LayeredDisk, NoOverwriteUnsupported, SectorMarker,
+    WriteNoOverwrite,
+};
+use futures_lite::future::block_on;
+use inspect::Inspect;
+use scsi_buffers::RequestBuffers;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A layer that says of itself what a test wants, holds nothing, and remembers its size.
+#[derive(Clone, Inspect)]
+struct Says {
+    #[inspect(skip)]
+    disk_id: Option<[u8; 16]>,
+    physical_sector_size: u32,
+    is_fua_respected: bool,
+    persistence: Persistence,
+    atomic_write_sectors: u32,
+    unmap_behavior: UnmapBehavior,
+    optimal_unmap_sectors: u32,
+    #[inspect(skip)]
+    sector_count: Arc<AtomicU64>,
+}
+
+const SECTORS: u64 = 100;
+
+impl Says {
+    fn new() -> Self {
+        Self {
+            disk_id: None,
+            physical_sector_size: 512,
+            is_fua_respected: true,
+            persistence: Persistence::Volatile,
+            atomic_write_sectors: 1,
+            unmap_behavior: UnmapBehavior::Zeroes,
+            optimal_unmap_sectors: 1,
+            sector_count: Arc::new(AtomicU64::new(SECTORS)),
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut layer = Self::new();
+        change(&mut layer);
+        layer
+    }
+
+    fn persistent(atomic_write_sectors: u32) -> Self {
+        Self::with(|layer| {
+            layer.persistence = Persistence::Persistent;
+            layer.atomic_write_sectors = atomic_write_sectors;
+        })
+    }
+
+    fn unmaps(unmap_behavior: UnmapBehavior) -> Self {
+        Self::with(|layer| layer.unmap_behavior = unmap_behavior)
+    }
+}
+
+impl LayerIo for Says {
+    fn layer_type(&self) -> &str {
+        "says"
+    }
+    fn sector_count(&self) -> u64 {
+        self.sector_count.load(Ordering::Relaxed)
+    }
+    fn sector_size(&self) -> u32 {
+        512
+    }
+    fn disk_id(&self) -> Option<[u8; 16]> {
+        self.disk_id
+    }
+    fn physical_sector_size(&self) -> u32 {
+        self.physical_sector_size
+    }
+    fn is_fua_respected(&self) -> bool {
+        self.is_fua_respected
+    }
+    fn is_logically_read_only(&self) -> bool {
+        false
+    }
+    fn persistence(&self) -> Persistence {
+        self.persistence
+    }
+    fn atomic_write_sectors(&self) -> u32 {
+        self.atomic_write_sectors
+    }
+    async fn read(
+        &self,
+        _: &RequestBuffers<'_>,
+        _: u64,
+        _: SectorMarker<'_>,
+    ) -> Result<(), DiskError> {
+        Ok(())
+    }
+    async fn write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> Result<(), DiskError> {
+        Ok(())
+    }
+    async fn sync_cache(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
+    async fn unmap(&self, _: u64, _: u64, _: bool, _: bool) -> Result<(), DiskError> {
+        Ok(())
+    }
+    fn unmap_behavior(&self) -> UnmapBehavior {
+        self.unmap_behavior
+    }
+    fn optimal_unmap_sectors(&self) -> u32 {
+        self.optimal_unmap_sectors
+    }
+    async fn layer_status(&self, _: u64, count: u64) -> Result<LayerStatus, DiskError> {
+        Ok(LayerStatus::Absent {
+            sector_count: count,
+        })
+    }
+    fn write_no_overwrite(&self) -> Option<impl WriteNoOverwrite> {
+        None::<NoOverwriteUnsupported>
+    }
+    async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        self.sector_count.store(sector_count, Ordering::Relaxed);
+        Ok(())
+    }
+    async fn wait_resize(&self, _: u64) -> u64 {
+        std::future::pending().await
+    }
+}
+
+fn stack(layers: Vec<LayerConfiguration>) -> LayeredDisk {
+    block_on(LayeredDisk::new(false, layers)).unwrap()
+}
+
+/// A stack in which only the first of `layers` is written, and one in which all but the last are: `[one, several]`.
+fn both(layers: [Says; 3]) -> [LayeredDisk; 2] {
+    let [top, middle, lower] = layers;
+    [
+        stack(vec![
+            plain(top.clone()),
+            plain(middle.clone()),
+            plain(lower.clone()),
+        ]),
+        stack(vec![through(top), plain(middle), plain(lower)]),
+    ]
+}
+
+#[test]
+fn sector_count_is_the_tops() {
+    let longer = || Says::with(|layer| layer.sector_count = Arc::new(AtomicU64::new(300)));
+    for disk in both([Says::new(), longer(), longer()]) {
+        assert_eq!(disk.sector_count(), SECTORS);
+    }
+}
+
+#[test]
+fn physical_sector_size_is_the_largest_of_any_layer() {
+    for place in 0..3 {
+        let mut layers = [Says::new(), Says::new(), Says::new()];
+        layers[place].physical_sector_size = 8192;
+        for disk in both(layers) {
+            assert_eq!(disk.physical_sector_size(), 8192);
+            assert_eq!(disk.sector_size(), 512);
+        }
+    }
+}
+
+#[test]
+fn disk_id_is_of_the_topmost_layer_that_has_one() {
+    let id = |byte| Says::with(|layer| layer.disk_id = Some([byte; 16]));
+    for disk in both([Says::new(), id(2), id(3)]) {
+        assert_eq!(disk.disk_id(), Some([2; 16]));
+    }
+    for disk in both([id(1), Says::new(), id(3)]) {
+        assert_eq!(disk.disk_id(), Some([1; 16]));
+    }
+    for disk in both([Says::new(), Says::new(), Says::new()]) {
+        assert_eq!(disk.disk_id(), None);
+    }
+}
+
+#[test]
+fn persistence_is_that_of_the_written_layers() {
+    use Persistence::{Persistent, Volatile};
+    let expected = |layers: [Says; 3]| both(layers).map(|disk| disk.persistence());
+    let [a, b, c] = [Says::persistent(1), Says::new(), Says::new()];
+    assert_eq!(expected([a, b, c]), [Persistent, Persistent]);
+    let [a, b, c] = [Says::new(), Says::persistent(1), Says::new()];
+    assert_eq!(expected([a, b, c]), [Volatile, Persistent]);
+    let [a, b, c] = [Says::new(), Says::new(), Says::persistent(1)];
+    assert_eq!(expected([a, b, c]), [Volatile, Volatile]);
+}
+
+#[test]
+fn atomic_write_sectors_is_the_least_of_the_persistent_written_layers() {
+    let found = |layers: [Says; 3]| both(layers).map(|disk| disk.atomic_write_sectors());
+    let [a, b, c] = [
+        Says::persistent(8),
+        Says::persistent(4),
+        Says::persistent(2),
+    ];
+    assert_eq!(found([a, b, c]), [8, 4]);
+    let volatile = || Says::with(|layer| layer.atomic_write_sectors = 3);
+    let [a, b, c] = [volatile(), Says::persistent(16), Says::persistent(2)];
+    assert_eq!(found([a, b, c]), [3, 16]);
+    assert_eq!(
+        found([volatile(), Says::new(), Says::persistent(2)]),
+        [3, 3]
+    );
+}
+
+#[test]
+fn fua_is_respected_if_all_written_layers_do() {
+    let deaf = || Says::with(|layer| layer.is_fua_respected = false);
+    let found = |layers: [Says; 3]| both(layers).map(|disk| disk.is_fua_respected());
+    assert_eq!(found([Says::new(), Says::new(), deaf()]), [true, true]);
+    assert_eq!(found([Says::new(), deaf(), Says::new()]), [true, false]);
+    assert_eq!(found([deaf(), Says::new(), Says::new()]), [false, false]);
+}
+
+#[test]
+fn unmap_behavior_is_what_the_truth_makes_of_it() {
+    use UnmapBehavior::{Ignored, Unspecified, Zeroes};
+    for top in [Ignored, Unspecified, Zeroes] {
+        for middle in [Ignored, Unspecified, Zeroes] {
+            let layers = [
+                Says::unmaps(top),
+                Says::unmaps(middle),
+                Says::unmaps(Ignored),
+            ];
+            let [one, several] = both(layers);
+            assert_eq!(one.unmap_behavior(), top);
+            let expected = match middle {
+                Ignored => Ignored,
+                Unspecified | Zeroes => Zeroes,
+            };
+            assert_eq!(
+                several.unmap_behavior(),
+                expected,
+                "{top:?} over {middle:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn optimal_unmap_sectors_is_the_largest_of_the_written_layers() {
+    let coarse = |sectors| Says::with(|layer| layer.optimal_unmap_sectors = sectors);
+    let [one, several] = both([coarse(2), coarse(8), coarse(64)]);
+    assert_eq!(one.optimal_unmap_sectors(), 2);
+    assert_eq!(several.optimal_unmap_sectors(), 8);
+}
+
+#[test]
+fn a_resize_resizes_the_written_layers() {
+    let layers = [Says::new(), Says::new(), Says::new()];
+    let counts = layers.clone().map(|layer| layer.sector_count);
+    let counts = || [0, 1, 2].map(|n: usize| counts[n].load(Ordering::Relaxed));
+    let [one, several] = both(layers.clone());
+    block_on(one.resize(120)).unwrap();
+    assert_eq!(counts(), [120, 100, 100]);
+    block_on(several.resize(150)).unwrap();
+    assert_eq!(counts(), [150, 150, 100]);
+    block_on(several.resize(50)).unwrap();
+    assert_eq!(counts(), [50, 50, 100]);
+}
+
+#[test]
+fn a_stack_has_no_reservations_and_nothing_to_eject() {
+    for disk in both([Says::new(), Says::new(), Says::new()]) {
+        assert!(disk.pr().is_none());
+        let ejected = block_on(disk.eject());
+        assert!(matches!(ejected, Err(DiskError::UnsupportedEject)));
+    }
+}
