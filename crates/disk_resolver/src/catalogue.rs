@@ -3,6 +3,7 @@
 // A crate that nothing names is not linked, and registers nothing.
 use disk_file as _;
 use disk_layered as _;
+use disk_nbd as _;
 use disklayer_ram as _;
 
 use crate::document::Document;

@@ -216,7 +216,7 @@ fn the_forms_of_layer_specs_are_listed_for_help() {
         .into_iter()
         .map(|(form, _)| form)
         .collect();
-    assert_eq!(forms, ["ram[:SIZE]", "file:PATH"]);
+    assert_eq!(forms, ["ram[:SIZE]", "file:PATH", "nbd:URI"]);
 }
 
 #[test]
