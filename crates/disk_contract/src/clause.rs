@@ -10,6 +10,8 @@ pub enum Clause {
     C1,
     /// Linearizable sectors: what a completed request wrote is what later requests read.
     C2,
+    /// Progress: a request completes when nothing but its own future is polled, whatever has become of others.
+    C4,
     /// Flush: a flush of a healthy disk succeeds.
     C5,
     /// Unmap: it does to each sector what the disk says it does, for good.
@@ -32,6 +34,7 @@ impl Clause {
         match self {
             Self::C1 => "range and order of errors",
             Self::C2 => "linearizable sectors",
+            Self::C4 => "progress",
             Self::C5 => "flush",
             Self::C7 => "unmap",
             Self::C9 => "cancellation",

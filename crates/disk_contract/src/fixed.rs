@@ -1,16 +1,14 @@
 //! The cases that every disk goes through, in this order.
 
 use crate::Clause;
+use crate::alone::complete_alone;
 use crate::illegal::{Illegal, MemoryFault};
 use crate::subject::{Checked, Subject};
 use disk_backend::DiskIo;
-use futures_lite::future::{poll_once, yield_now};
-use std::future::Future;
+use futures_lite::future::poll_once;
 use std::ops::Range;
-use std::pin::{Pin, pin};
-
-/// How often a future that must complete is polled before it counts as stuck.
-const POLLS_MAX: u32 = 100_000;
+use std::pin::pin;
+use std::time::Duration;
 
 /// Whether a disk's size can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +21,7 @@ pub(crate) enum Resizing {
 pub(crate) async fn writable<T: DiskIo>(
     subject: &mut Subject<'_, T>,
     must_resize: bool,
+    stall_limit: Duration,
 ) -> Checked<Resizing> {
     subject.verify_initial().await?;
     reads(subject).await?;
@@ -32,7 +31,7 @@ pub(crate) async fn writable<T: DiskIo>(
     zeroes(subject).await?;
     writes(subject).await?;
     subject.flush().await?;
-    resizes(subject, must_resize).await
+    resizes(subject, must_resize, stall_limit).await
 }
 
 /// A fresh disk that refuses changes.
@@ -134,7 +133,11 @@ async fn unmaps<T: DiskIo>(subject: &mut Subject<'_, T>) -> Checked {
 }
 
 /// Grows, shrinks, and grows again, with somebody waiting for it.
-async fn resizes<T: DiskIo>(subject: &mut Subject<'_, T>, must_resize: bool) -> Checked<Resizing> {
+async fn resizes<T: DiskIo>(
+    subject: &mut Subject<'_, T>,
+    must_resize: bool,
+    stall_limit: Duration,
+) -> Checked<Resizing> {
     let disk = subject.disk();
     let first = subject.sector_count();
     let mut waiter = pin!(disk.wait_resize(first));
@@ -142,14 +145,14 @@ async fn resizes<T: DiskIo>(subject: &mut Subject<'_, T>, must_resize: bool) -> 
         let what = format!("a wait for another size than {first} ended with {size}");
         return Err(subject.violation(Clause::C10, what));
     }
-    differs_at_once(subject, first + 1).await?;
+    differs_at_once(subject, first + 1, stall_limit)?;
     if !subject.resize(first + 9).await? {
         return match must_resize {
             true => Err(subject.violation(Clause::C10, "the disk cannot be resized, but must")),
             false => Ok(Resizing::Unsupported),
         };
     }
-    if completes(waiter).await != Some(first + 9) {
+    if complete_alone(waiter, stall_limit) != Some(first + 9) {
         let what = "a wait for another size did not end with the new one";
         return Err(subject.violation(Clause::C10, what));
     }
@@ -164,7 +167,7 @@ async fn resizes<T: DiskIo>(subject: &mut Subject<'_, T>, must_resize: bool) -> 
     ] {
         subject.write(0..subject.sector_count(), false).await?;
         subject.resize(sector_count).await?;
-        differs_at_once(subject, sector_count + 1).await?;
+        differs_at_once(subject, sector_count + 1, stall_limit)?;
         subject.compare_all().await?;
         subject.status(0..sector_count).await?;
         for is_write in [false, true] {
@@ -187,8 +190,13 @@ fn one_beyond<T: DiskIo>(subject: &Subject<'_, T>, is_write: bool) -> Illegal {
 }
 
 /// Who waits for a size that the disk does not have need not wait.
-async fn differs_at_once<T: DiskIo>(subject: &Subject<'_, T>, sector_count: u64) -> Checked {
-    let found = completes(pin!(subject.disk().wait_resize(sector_count))).await;
+fn differs_at_once<T: DiskIo>(
+    subject: &Subject<'_, T>,
+    sector_count: u64,
+    stall_limit: Duration,
+) -> Checked {
+    let waiter = pin!(subject.disk().wait_resize(sector_count));
+    let found = complete_alone(waiter, stall_limit);
     match found == Some(subject.sector_count()) {
         true => Ok(()),
         false => Err(subject.violation(
@@ -196,18 +204,6 @@ async fn differs_at_once<T: DiskIo>(subject: &Subject<'_, T>, sector_count: u64)
             format!("the size is not {sector_count}, but who waits for that gets {found:?}"),
         )),
     }
-}
-
-/// What the future gives, unless it is stuck.
-async fn completes<R>(mut future: Pin<&mut impl Future<Output = R>>) -> Option<R> {
-    for _ in 0..POLLS_MAX {
-        if let Some(result) = poll_once(&mut future).await {
-            return Some(result);
-        }
-        yield_now().await;
-        std::thread::yield_now();
-    }
-    None
 }
 
 /// The range and a sector on each side.

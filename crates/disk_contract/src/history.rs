@@ -5,7 +5,7 @@
 //! there for certain; nothing else may have been there in between. Zero is written many times: who reads it needs just one
 //! zeroing that can have been the last change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a sector holds, as far as the test cares. Zero is [`ZERO`].
 pub(crate) type Value = u64;
@@ -16,11 +16,39 @@ pub(crate) const ZERO: Value = 0;
 /// One request's effect on one sector. No two events have an instant in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event {
-    pub(crate) is_write: bool,
+    is_write: bool,
+    /// Whether it may also never have happened: a write that failed, or whose future was dropped or forgotten.
+    is_optional: bool,
     /// What was written, or read.
-    pub(crate) value: Value,
-    pub(crate) called: u64,
-    pub(crate) returned: u64,
+    value: Value,
+    called: u64,
+    returned: u64,
+}
+
+impl Event {
+    pub(crate) fn write(value: Value, called: u64, returned: u64) -> Self {
+        Self {
+            is_write: true,
+            ..Self::read(value, called, returned)
+        }
+    }
+
+    pub(crate) fn read(value: Value, called: u64, returned: u64) -> Self {
+        Self {
+            is_write: false,
+            is_optional: false,
+            value,
+            called,
+            returned,
+        }
+    }
+
+    pub(crate) fn if_it_happened(self) -> Self {
+        Self {
+            is_optional: true,
+            ..self
+        }
+    }
 }
 
 /// The time in which a value was there for certain, `from < to`, or, if `to < from`, a time that contains an instant at
@@ -34,6 +62,7 @@ struct Stretch {
 
 /// Looks for a contradiction. The first event is the write of what was there before.
 pub(crate) fn check(events: &[Event]) -> Result<(), String> {
+    let events = &without_what_nobody_saw(events);
     let stretches = stretches(events)?;
     let certain: Vec<_> = stretches.iter().filter(|s| s.from < s.to).collect();
     for value in &certain {
@@ -53,6 +82,28 @@ pub(crate) fn check(events: &[Event]) -> Result<(), String> {
         }
     }
     check_zeros(events)
+}
+
+/// The same, if what was given up could still happen at any time. It cannot (C9), so whatever makes sense only then is late.
+pub(crate) fn if_given_up_were_not_over(events: &[Event]) -> Vec<Event> {
+    let relaxed = events.iter().map(|event| match event.is_optional {
+        true => Event {
+            returned: u64::MAX,
+            ..*event
+        },
+        false => *event,
+    });
+    relaxed.collect()
+}
+
+/// Leaves out the writes that may not have happened and were seen by nobody: then they need not be explained. Those of zero stay;
+/// they explain what was seen, and demand nothing.
+fn without_what_nobody_saw(events: &[Event]) -> Vec<Event> {
+    let reads = events.iter().filter(|event| !event.is_write);
+    let seen: BTreeSet<Value> = reads.map(|read| read.value).collect();
+    let counts =
+        |event: &&Event| !event.is_optional || seen.contains(&event.value) || event.value == ZERO;
+    events.iter().filter(counts).copied().collect()
 }
 
 /// The stretch of each value but zero.
@@ -85,7 +136,9 @@ fn stretches(events: &[Event]) -> Result<Vec<Stretch>, String> {
 
 /// Each event that had to do with zero contains an instant at which zero was there.
 fn zero_instants(events: &[Event]) -> impl Iterator<Item = Stretch> {
-    let zeros = events.iter().filter(|event| event.value == ZERO);
+    let zeros = events
+        .iter()
+        .filter(|event| event.value == ZERO && !event.is_optional);
     zeros.map(|event| Stretch {
         value: ZERO,
         from: event.returned,

@@ -30,6 +30,8 @@
 //! **Failure.** The first violation ends a check, as an error. A factory that cannot make its disk panics, and so does a disk
 //! that asserts: the seed has been printed by then.
 
+mod abandoned;
+mod alone;
 mod arrangement;
 mod clause;
 mod concurrency;
@@ -37,6 +39,7 @@ mod fixed;
 mod handle;
 mod history;
 mod illegal;
+mod ledger;
 mod model;
 mod plain;
 mod random;

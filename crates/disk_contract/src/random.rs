@@ -1,12 +1,16 @@
 //! Sequences of random requests against the model.
 
 use crate::fixed::{Resizing, around};
+use crate::ledger::Kind;
 use crate::subject::{Checked, Subject};
 use disk_backend::DiskIo;
 use std::ops::Range;
 
 /// The longest request but for those over the whole disk, in bytes.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
+
+/// A request that is dropped was polled at most so often.
+const POLLS_BEFORE_DROP_MAX: u32 = 8;
 
 /// The whole disk is compared after so many steps.
 const STEPS_BETWEEN_COMPARISONS: u32 = 40;
@@ -60,10 +64,22 @@ async fn request<T: DiskIo>(
         }
         89..91 => return subject.empty_requests(range.end).await,
         91..96 => {
-            let is_write = subject.rng().u8(0..4) > 0;
-            subject.drop_change(range, is_write).await?;
+            let kind = match subject.rng().u8(0..5) {
+                0 => Kind::WriteZeroes,
+                1 => Kind::Unmap,
+                _ => Kind::Write,
+            };
+            let poll_count = subject.rng().u32(1..=POLLS_BEFORE_DROP_MAX);
+            subject.drop_change(range, kind, poll_count).await?;
         }
-        96..98 => return subject.drop_read(range).await,
+        96 => {
+            subject.drain().await;
+            return Ok(());
+        }
+        97 => {
+            let poll_count = subject.rng().u32(1..=POLLS_BEFORE_DROP_MAX);
+            return subject.drop_read(range, poll_count).await;
+        }
         _ if resizing == Resizing::Supported => {
             let sector_count = subject.rng().u64(1..=sector_count_max);
             subject.resize(sector_count).await?;

@@ -1,14 +1,16 @@
 //! A disk, and the model that it is held against: every request is made of both, and every answer compared.
 
+use crate::alone::poll_times;
 use crate::illegal::{Bounds, Illegal, MemoryFault, Refusal};
+use crate::ledger::Kind;
 use crate::model::{Difference, Model};
 use crate::request_memory::{Description, MemoryBank, RequestMemory};
 use crate::violation::{Trace, Violation};
 use crate::{Clause, DiskSpec};
 use disk_backend::{BlockState, BlockStatus, DiskError, DiskIo, UnmapBehavior};
 use fastrand::Rng;
-use futures_lite::future::poll_once;
 use std::ops::Range;
+use std::pin::pin;
 
 pub(crate) type Checked<T = ()> = Result<T, Violation>;
 
@@ -223,6 +225,12 @@ impl<'a, T: DiskIo> Subject<'a, T> {
         result.map_err(|error| self.violation(Clause::C5, format!("the flush failed: {error:?}")))
     }
 
+    /// Waits for what dropped futures left behind.
+    pub(crate) async fn drain(&mut self) {
+        self.trace.step("drain".into());
+        self.disk.drain().await;
+    }
+
     /// Requests of no sectors do nothing where they are legal.
     pub(crate) async fn empty_requests(&mut self, sector: u64) -> Checked {
         self.read(sector..sector).await?;
@@ -304,59 +312,65 @@ impl<'a, T: DiskIo> Subject<'a, T> {
         }
     }
 
-    /// Polls a write, or a zeroing, once and drops it.
-    pub(crate) async fn drop_change(&mut self, range: Range<u64>, is_write: bool) -> Checked {
-        let what = if is_write {
-            "a write"
-        } else {
-            "a write_zeroes"
-        };
+    /// Polls a change up to `poll_count` times and drops it.
+    pub(crate) async fn drop_change(
+        &mut self,
+        range: Range<u64>,
+        kind: Kind,
+        poll_count: u32,
+    ) -> Checked {
+        let title = kind.title();
         self.trace.step(format!(
-            "poll {what} to sectors {range:?} once, and drop it"
+            "poll a {title} to sectors {range:?} up to {poll_count} times, and drop it"
         ));
-        let data = match is_write {
-            true => self.random_data(&range),
-            false => vec![0; self.len_of(&range)],
+        let data = match kind {
+            Kind::Write => self.random_data(&range),
+            _ => vec![0; self.len_of(&range)],
         };
-        let polled = match is_write {
-            true => {
+        let (start, count) = (range.start, range.end - range.start);
+        let polled = match kind {
+            Kind::Write => {
                 let mut memory = self.memory_to_leave(data.len());
                 memory.put(&data);
                 let description = memory.for_disk_write();
                 let buffers = description.buffers();
-                poll_once(self.disk.write_vectored(&buffers, range.start, false)).await
+                let request = pin!(self.disk.write_vectored(&buffers, start, false));
+                poll_times(request, poll_count)
             }
-            false => {
-                let count = range.end - range.start;
-                poll_once(
-                    self.disk
-                        .write_zeroes(range.start, count, false, true, false),
-                )
-                .await
+            Kind::WriteZeroes => {
+                let request = pin!(self.disk.write_zeroes(start, count, false, true, false));
+                poll_times(request, poll_count)
+            }
+            _ => {
+                let request = pin!(self.disk.unmap(start, count, false));
+                poll_times(request, poll_count)
             }
         };
         let step = self.trace.step_number();
-        match polled {
-            Some(result) => {
-                self.accepted(result)?;
-                self.model.write(step, range.start, &data);
-            }
-            None => self.model.may_write(step, range.start, &data),
+        let is_complete = polled.is_some();
+        self.accepted(polled.unwrap_or(Ok(())))?;
+        match (kind, self.unmap_behavior) {
+            (Kind::Unmap, UnmapBehavior::Unspecified) => self.model.may_zero(range),
+            (Kind::Unmap, UnmapBehavior::Ignored) => {}
+            _ if !is_complete => self.model.may_write(step, range.start, &data),
+            (Kind::Unmap, behavior) => self.model.unmap(step, range, behavior),
+            _ => self.model.write(step, range.start, &data),
         }
         Ok(())
     }
 
-    /// Polls a read once and drops it.
-    pub(crate) async fn drop_read(&mut self, range: Range<u64>) -> Checked {
+    /// Polls a read up to `poll_count` times and drops it.
+    pub(crate) async fn drop_read(&mut self, range: Range<u64>, poll_count: u32) -> Checked {
         self.trace.step(format!(
-            "poll a read of sectors {range:?} once, and drop it"
+            "poll a read of sectors {range:?} up to {poll_count} times, and drop it"
         ));
         let len = self.len_of(&range);
         let mut memory = self.memory_to_leave(len);
         let polled = {
             let description = memory.for_disk_read();
             let buffers = description.buffers();
-            poll_once(self.disk.read_vectored(&buffers, range.start)).await
+            let request = pin!(self.disk.read_vectored(&buffers, range.start));
+            poll_times(request, poll_count)
         };
         self.accepted(polled.unwrap_or(Ok(())))
     }

@@ -6,15 +6,16 @@ use crate::handle::Handle;
 use crate::seed::seeds;
 use crate::spec::{DiskSpec, LayerSpec};
 use crate::subject::{Checked, Subject};
-use crate::{Violation, concurrency, random};
+use crate::{Violation, abandoned, concurrency, ledger, random};
 use disk_backend::{Disk, DiskIo};
 use disk_layered::LayerIo;
 use fastrand::Rng;
 use futures_lite::future::block_on;
 use std::ops::Range;
+use std::time::Duration;
 
-/// The contract as a list of checks: fixed cases, random sequences against an array of bytes, and threads on the same sectors;
-/// for each of some sector sizes and disk sizes.
+/// The contract as a list of checks: fixed cases, random sequences against an array of bytes, requests that are left alone half
+/// way, and threads on the same sectors; for each of some sector sizes and disk sizes.
 ///
 /// A check makes many disks by the factory it is given, and stops at the first [`Violation`]. The seeds of its random numbers
 /// are some fixed ones and one that was never used before; all are printed, so the output of a failed test has them even if a
@@ -28,6 +29,7 @@ pub struct Suite {
     step_count: u32,
     is_read_only_checked: bool,
     must_resize: bool,
+    stall_limit: Duration,
 }
 
 impl Default for Suite {
@@ -40,6 +42,7 @@ impl Default for Suite {
             step_count: 250,
             is_read_only_checked: true,
             must_resize: false,
+            stall_limit: Duration::from_secs(20),
         }
     }
 }
@@ -96,6 +99,13 @@ impl Suite {
     #[must_use]
     pub fn must_resize(mut self) -> Self {
         self.must_resize = true;
+        self
+    }
+
+    /// How long nothing may happen to a request before it counts as stuck (C4, C10): 20 s unless set. Only a hang reaches it.
+    #[must_use]
+    pub fn stall_limit(mut self, stall_limit: Duration) -> Self {
+        self.stall_limit = stall_limit;
         self
     }
 
@@ -174,13 +184,13 @@ impl Suite {
         let empty = next(|_| ());
         let disk = make(empty.clone()).await;
         let mut subject = Subject::new(&disk, empty, "the fixed cases on an empty disk", seed);
-        let resizing = fixed::writable(&mut subject, self.must_resize).await?;
+        let resizing = fixed::writable(&mut subject, self.must_resize, self.stall_limit).await?;
         drop(disk);
 
         let filled = next(random_content);
         let disk = make(filled.clone()).await;
         let mut subject = Subject::new(&disk, filled, "the fixed cases on a filled disk", seed);
-        fixed::writable(&mut subject, self.must_resize).await?;
+        fixed::writable(&mut subject, self.must_resize, self.stall_limit).await?;
         drop(disk);
 
         if self.is_read_only_checked {
@@ -194,7 +204,15 @@ impl Suite {
         self.check_sequence(make, next(random_content), seed, resizing)
             .await?;
 
-        let stamped = next(concurrency::stamp_content);
+        let stamped = next(ledger::stamp_content);
+        let disk = make(stamped.clone()).await;
+        let case = "requests left alone half way";
+        let mut subject = Subject::new(&disk, stamped, case, seed);
+        subject.verify_initial().await?;
+        abandoned::check(&mut subject, self.stall_limit)?;
+        drop(disk);
+
+        let stamped = next(ledger::stamp_content);
         let disk = make(stamped.clone()).await;
         let case = "several threads (their order is not replayed)";
         let mut subject = Subject::new(&disk, stamped, case, seed);

@@ -2,21 +2,12 @@
 
 use super::*;
 
-fn event(is_write: bool, value: Value, called: u64, returned: u64) -> Event {
-    Event {
-        is_write,
-        value,
-        called,
-        returned,
-    }
-}
-
 fn write(value: Value, called: u64, returned: u64) -> Event {
-    event(true, value, called, returned)
+    Event::write(value, called, returned)
 }
 
 fn read(value: Value, called: u64, returned: u64) -> Event {
-    event(false, value, called, returned)
+    Event::read(value, called, returned)
 }
 
 #[test]
@@ -73,6 +64,21 @@ fn a_value_does_not_survive_a_zeroing() {
     check(&[&begin[..], &[read(ZERO, 12, 13), read(1, 14, 15)]].concat()).unwrap_err();
 }
 
+#[test]
+fn what_may_have_happened_happened_before_it_was_given_up_or_never() {
+    let begin = [write(1, 0, 0), write(2, 10, 20).if_it_happened()];
+    for seen in [1, 2] {
+        check(&[&begin[..], &[read(seen, 30, 31), read(seen, 40, 41)]].concat()).unwrap();
+    }
+    check(&[&begin[..], &[read(1, 30, 31), read(2, 40, 41)]].concat()).unwrap_err();
+    check(&[&begin[..], &[write(3, 30, 31), read(2, 40, 41)]].concat()).unwrap_err();
+    let zeroed = [write(1, 0, 0), write(ZERO, 10, 20).if_it_happened()];
+    for seen in [1, ZERO] {
+        check(&[&zeroed[..], &[read(seen, 30, 31)]].concat()).unwrap();
+    }
+    check(&[&zeroed[..], &[read(ZERO, 30, 31), read(1, 40, 41)]].concat()).unwrap_err();
+}
+
 /// Tries every order: whether the events not yet `placed` can follow when `current` is there.
 fn has_an_order(events: &[Event], placed: u32, current: Value) -> bool {
     let is_left = |index: &usize| placed & (1 << index) == 0;
@@ -83,9 +89,11 @@ fn has_an_order(events: &[Event], placed: u32, current: Value) -> bool {
     };
     left.iter().any(|index| {
         let event = &events[*index];
+        let placed = placed | 1 << index;
         event.called <= first_return
             && (event.is_write || event.value == current)
-            && has_an_order(events, placed | 1 << index, event.value)
+            && (has_an_order(events, placed, event.value)
+                || event.is_optional && has_an_order(events, placed, current))
     })
 }
 
@@ -104,10 +112,17 @@ fn random_history(rng: &mut fastrand::Rng, has_zeros: bool) -> Vec<Event> {
             true => written.len() as Value + 1,
             false => *rng.choice(&written).expect("there is the first"),
         };
+        let event = match is_write {
+            true => write(value, called, returned),
+            false => read(value, called, returned),
+        };
         if is_write {
             written.push(value);
         }
-        history.push(event(is_write, value, called, returned));
+        history.push(match is_write && rng.u8(0..3) == 0 {
+            true => event.if_it_happened(),
+            false => event,
+        });
     }
     history
 }

@@ -2,14 +2,22 @@
 
 mod disk;
 mod layer;
+mod waiting;
 
 use disk::{Fault, PlantedDisk};
 use disk_backend::Disk;
 use disk_contract::{Clause, Suite, Violation};
 use layer::{LayerFault, PlantedLayer};
+use std::time::Duration;
+use waiting::{WaitFault, WaitingDisk};
 
 fn suite() -> Suite {
-    Suite::new().sector_sizes([512]).sector_counts([1, 30])
+    // What hangs here hangs by design: it need not be waited for.
+    let stall_limit = Duration::from_millis(100);
+    Suite::new()
+        .sector_sizes([512])
+        .sector_counts([1, 30])
+        .stall_limit(stall_limit)
 }
 
 /// The disk is called without a handle that would refuse what is not well formed.
@@ -23,6 +31,12 @@ fn check_disk(fault: Fault) -> Result<(), Violation> {
 
 fn check_layer(fault: LayerFault) -> Result<(), Violation> {
     suite().check_layers(async |spec| PlantedLayer::new(spec, fault))
+}
+
+fn check_waiting(fault: WaitFault) -> Result<(), Violation> {
+    // Without random sequences: they wait for ever for what is stuck.
+    let suite = suite().step_count(0);
+    suite.check_disks(async |spec| Disk::new(WaitingDisk::new(spec, fault)).unwrap())
 }
 
 /// The check found the fault, and its report begins with the number of the clause.
@@ -44,6 +58,7 @@ fn assert_breaks(clause: Clause, fault: impl std::fmt::Debug, result: Result<(),
 fn without_a_fault_nothing_is_found() -> Result<(), Violation> {
     check_backend(suite().must_resize(), Fault::None)?;
     check_disk(Fault::None)?;
+    check_waiting(WaitFault::None)?;
     check_layer(LayerFault::None)
 }
 
@@ -106,6 +121,19 @@ fn a_dropped_write_that_undoes_a_later_one_is_found() {
     let fault = Fault::DroppedWriteComesLate;
     let result = check_backend(suite().step_count(2000), fault);
     assert_breaks(Clause::C9, fault, result);
+}
+
+#[test]
+fn a_request_left_alone_that_spoils_others_is_found() {
+    for (fault, clause) in [
+        (WaitFault::LocksWhileItWaits, Clause::C4),
+        (WaitFault::FlushWaitsForWrites, Clause::C4),
+        (WaitFault::TearsWhenDropped, Clause::C2),
+        (WaitFault::UndoesWhenDropped, Clause::C9),
+        (WaitFault::DrainNeverEnds, Clause::C9),
+    ] {
+        assert_breaks(clause, fault, check_waiting(fault));
+    }
 }
 
 #[test]
