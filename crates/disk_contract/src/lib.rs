@@ -43,6 +43,7 @@ mod ledger;
 mod model;
 mod plain;
 mod random;
+mod recipe;
 mod reference;
 mod request_memory;
 mod scripted;
@@ -55,6 +56,7 @@ mod violation;
 
 pub use clause::Clause;
 pub use plain::{PlainDisk, PlainLayer};
+pub use recipe::{Breakage, IllegalStack, LayerKind, LayerRecipe, StackFault, StackRecipe};
 pub use reference::{ReferenceDisk, ReferenceLayer};
 pub use scripted::{Gate, Operation, Script, ScriptedDisk, ScriptedLayer, When};
 pub use seed::{FRESH_SEEDS_VARIABLE, SEED_VARIABLE};

@@ -87,6 +87,35 @@ impl StackPlan {
         plan
     }
 
+    /// The same for a stack whose upper `through_count` layers write through: these hold nothing that the layer below them does
+    /// not show as well.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new), or if a layer that is written through to is shorter than the top.
+    pub fn write_through(spec: &DiskSpec, members: &[Member], through_count: usize) -> Self {
+        if through_count == 0 {
+            return Self::new(spec, members);
+        }
+        let mut rng = Rng::with_seed(spec.seed);
+        let lower = &members[through_count..];
+        let sector_count = lower[0].sector_count();
+        // What lies beyond the end of the disk does not show.
+        let mut content = vec![0; sector_count as usize * spec.sector_size as usize];
+        rng.fill(&mut content);
+        content[..spec.content.len()].copy_from_slice(&spec.content);
+        let shown = DiskSpec {
+            content,
+            seed: rng.u64(..),
+            ..DiskSpec::new(sector_count, spec.sector_size)
+        };
+        let mut plan = Self::new(&shown, lower);
+        let copies = members[..through_count]
+            .iter()
+            .map(|member| LayerPlan::copy(*member, &shown, &mut rng));
+        plan.layers = copies.chain(plan.layers).collect();
+        plan
+    }
+
     /// What to fill layer `index` with; 0 is the top.
     pub fn layer(&self, index: usize) -> &LayerPlan {
         &self.layers[index]
@@ -151,6 +180,24 @@ impl LayerPlan {
             content,
             seed: rng.u64(..),
         }
+    }
+
+    /// Some of the sectors of what lies below, or all of them, if the member is a disk.
+    fn copy(member: Member, lower: &DiskSpec, rng: &mut Rng) -> Self {
+        let mut copy = Self::random(member, lower.sector_size, rng);
+        let size = lower.sector_size as usize;
+        let both = copy.sector_count().min(lower.sector_count);
+        let len = both as usize * size;
+        copy.content[..len].copy_from_slice(&lower.content[..len]);
+        for (sector, kind) in (0..both).zip(&mut copy.kinds) {
+            let is_absent = *kind == Kind::Absent && matches!(member, Member::Layer(_));
+            *kind = match lower.is_zero(sector) {
+                _ if is_absent => Kind::Absent,
+                true if *kind == Kind::Zero => Kind::Zero,
+                _ => Kind::Data,
+            };
+        }
+        copy
     }
 
     /// The size in sectors.

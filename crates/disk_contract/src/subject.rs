@@ -30,11 +30,18 @@ pub(crate) struct Subject<'a, T> {
 }
 
 impl<'a, T: DiskIo> Subject<'a, T> {
-    /// A disk that was made for `spec`, in the run of `seed`.
-    pub(crate) fn new(disk: &'a T, spec: DiskSpec, case: &'static str, seed: u64) -> Self {
+    /// A disk that was made for `spec`, in the run of `seed`; `what` says what it is, if that is not plain.
+    pub(crate) fn new(
+        disk: &'a T,
+        spec: DiskSpec,
+        what: String,
+        case: &'static str,
+        seed: u64,
+    ) -> Self {
         let read_only = if spec.is_read_only { "read-only, " } else { "" };
+        let gap = if what.is_empty() { "" } else { " " };
         let title = format!(
-            "{}, {read_only}{} sectors of {} bytes",
+            "{}{gap}{what}, {read_only}{} sectors of {} bytes",
             disk.disk_type(),
             spec.sector_count,
             spec.sector_size

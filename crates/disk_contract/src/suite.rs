@@ -3,6 +3,7 @@
 use crate::arrangement::Arrangement;
 use crate::fixed::{self, Resizing};
 use crate::handle::Handle;
+use crate::recipe::StackRecipe;
 use crate::seed::seeds;
 use crate::spec::{DiskSpec, LayerSpec};
 use crate::subject::{Checked, Subject};
@@ -11,7 +12,7 @@ use disk_backend::{Disk, DiskIo};
 use disk_layered::LayerIo;
 use fastrand::Rng;
 use futures_lite::future::block_on;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 /// The contract as a list of checks: fixed cases, random sequences against an array of bytes, requests that are left alone half
@@ -117,6 +118,35 @@ impl Suite {
         self.check_backends(async |spec| Handle(make(spec).await))
     }
 
+    /// Checks random stacks of `layer_counts` layers ([`StackRecipe::legal`]), in which some layers are made by `make`, after
+    /// `adapt` has had a look at each.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check_stacks<L: LayerIo>(
+        &self,
+        layer_counts: RangeInclusive<usize>,
+        make: impl AsyncFn(LayerSpec) -> L,
+        adapt: impl Fn(StackRecipe) -> StackRecipe,
+    ) -> Result<(), Violation> {
+        for layer_count in layer_counts {
+            self.check_described(&async |spec: DiskSpec| {
+                let recipe = StackRecipe::legal(
+                    layer_count,
+                    spec.sector_count,
+                    spec.is_read_only,
+                    spec.seed,
+                );
+                let recipe = adapt(recipe);
+                let disk = recipe.build(&spec, &make).await;
+                let disk = disk.unwrap_or_else(|error| panic!("{recipe} is legal, but {error:?}"));
+                let disk = Disk::new(disk).expect("its sector size is that of its layers");
+                (Handle(disk), recipe.to_string())
+            })?;
+        }
+        Ok(())
+    }
+
     /// Checks backends without the handle that protects them from requests that are not well formed: for types that check
     /// these by themselves, because they are called without a handle too.
     ///
@@ -126,6 +156,14 @@ impl Suite {
         &self,
         make: impl AsyncFn(DiskSpec) -> T,
     ) -> Result<(), Violation> {
+        self.check_described(&async |spec| (make(spec).await, String::new()))
+    }
+
+    /// Each disk comes with what is to be said of it.
+    fn check_described<T: DiskIo>(
+        &self,
+        make: &impl AsyncFn(DiskSpec) -> (T, String),
+    ) -> Result<(), Violation> {
         let seeds = match self.only_seed {
             Some(seed) => vec![seed],
             None => seeds(self.fixed_seed_count),
@@ -133,7 +171,7 @@ impl Suite {
         for seed in seeds {
             announce(seed);
             for spec in self.specs(seed) {
-                block_on(self.check_shape(&make, spec, seed))?;
+                block_on(self.check_shape(make, spec, seed))?;
             }
         }
         Ok(())
@@ -167,7 +205,7 @@ impl Suite {
 
     async fn check_shape<T: DiskIo>(
         &self,
-        make: &impl AsyncFn(DiskSpec) -> T,
+        make: &impl AsyncFn(DiskSpec) -> (T, String),
         spec: DiskSpec,
         seed: u64,
     ) -> Checked {
@@ -182,53 +220,65 @@ impl Suite {
         };
 
         let empty = next(|_| ());
-        let disk = make(empty.clone()).await;
-        let mut subject = Subject::new(&disk, empty, "the fixed cases on an empty disk", seed);
+        let (disk, title) = make(empty.clone()).await;
+        let mut subject = Subject::new(
+            &disk,
+            empty,
+            title,
+            "the fixed cases on an empty disk",
+            seed,
+        );
         let resizing = fixed::writable(&mut subject, self.must_resize, self.stall_limit).await?;
         drop(disk);
 
         let filled = next(random_content);
-        let disk = make(filled.clone()).await;
-        let mut subject = Subject::new(&disk, filled, "the fixed cases on a filled disk", seed);
+        let (disk, title) = make(filled.clone()).await;
+        let mut subject = Subject::new(
+            &disk,
+            filled,
+            title,
+            "the fixed cases on a filled disk",
+            seed,
+        );
         fixed::writable(&mut subject, self.must_resize, self.stall_limit).await?;
         drop(disk);
 
         if self.is_read_only_checked {
             let mut filled = next(random_content);
             filled.is_read_only = true;
-            let disk = make(filled.clone()).await;
+            let (disk, title) = make(filled.clone()).await;
             let case = "the fixed cases on a read-only disk";
-            fixed::read_only(&mut Subject::new(&disk, filled, case, seed)).await?;
+            fixed::read_only(&mut Subject::new(&disk, filled, title, case, seed)).await?;
         }
 
         self.check_sequence(make, next(random_content), seed, resizing)
             .await?;
 
         let stamped = next(ledger::stamp_content);
-        let disk = make(stamped.clone()).await;
+        let (disk, title) = make(stamped.clone()).await;
         let case = "requests left alone half way";
-        let mut subject = Subject::new(&disk, stamped, case, seed);
+        let mut subject = Subject::new(&disk, stamped, title, case, seed);
         subject.verify_initial().await?;
         abandoned::check(&mut subject, self.stall_limit)?;
         drop(disk);
 
         let stamped = next(ledger::stamp_content);
-        let disk = make(stamped.clone()).await;
+        let (disk, title) = make(stamped.clone()).await;
         let case = "several threads (their order is not replayed)";
-        let mut subject = Subject::new(&disk, stamped, case, seed);
+        let mut subject = Subject::new(&disk, stamped, title, case, seed);
         subject.verify_initial().await?;
         concurrency::check(&mut subject)
     }
 
     async fn check_sequence<T: DiskIo>(
         &self,
-        make: &impl AsyncFn(DiskSpec) -> T,
+        make: &impl AsyncFn(DiskSpec) -> (T, String),
         spec: DiskSpec,
         seed: u64,
         resizing: Resizing,
     ) -> Checked {
-        let disk = make(spec.clone()).await;
-        let mut subject = Subject::new(&disk, spec, "a random sequence", seed);
+        let (disk, title) = make(spec.clone()).await;
+        let mut subject = Subject::new(&disk, spec, title, "a random sequence", seed);
         random::sequence(&mut subject, self.step_count, resizing).await
     }
 }
