@@ -10,6 +10,7 @@
 mod command_line;
 mod configs;
 mod cost;
+mod fat;
 mod filesystem;
 mod hostile;
 mod libnbd;
