@@ -1,7 +1,7 @@
 //! The layer, and the layer to be.
 
 use crate::RamDiskError;
-use crate::store::Store;
+use crate::store::{PageCount, Store};
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
     DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite,
@@ -78,7 +78,12 @@ impl Inspect for RamDiskLayer {
                 new.map_or(Ok(()), |new| self.set_sector_count(new))
                     .map(|()| self.store.sector_count())
             })
-            .field("committed_size", &self.store.committed_bytes());
+            .field("committed_size", &self.store.committed_bytes())
+            .counter("pages_taken", self.store.page_count(PageCount::Taken))
+            .counter(
+                "pages_given_back",
+                self.store.page_count(PageCount::GivenBack),
+            );
     }
 }
 

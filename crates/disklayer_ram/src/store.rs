@@ -16,6 +16,7 @@ use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use disk_layered::{LayerStatus, SectorMarker, WriteNoOverwrite};
 use event_listener::Event;
 use guestmem::MemoryWrite;
+use inspect::Counters;
 use parking_lot::{Mutex, RwLock};
 use scsi_buffers::RequestBuffers;
 use std::ops::Range;
@@ -31,10 +32,21 @@ pub(crate) struct Store {
     sector_count: AtomicU64,
     smallest_sector_count: AtomicU64,
     slots: Table<RwLock<Slot>>,
-    resident_pages: AtomicU64,
+    pages: Counters<{ PageCount::N }>,
     resized: Event,
     /// The sectors that a shrink cut off and that have yet to be emptied. Held only for a step at a time.
     cut_off: Mutex<Range<u64>>,
+}
+
+/// What is counted of the pages that hold data.
+#[derive(Clone, Copy)]
+pub(crate) enum PageCount {
+    Taken,
+    GivenBack,
+}
+
+impl PageCount {
+    const N: usize = Self::GivenBack as usize + 1;
 }
 
 /// The part of a request that lies in one chunk.
@@ -56,7 +68,7 @@ impl Store {
             sector_count: AtomicU64::new(sector_count),
             smallest_sector_count: AtomicU64::new(sector_count),
             slots: Table::default(),
-            resident_pages: AtomicU64::new(0),
+            pages: Counters::new(),
             resized: Event::new(),
             cut_off: Mutex::new(0..0),
         }
@@ -72,7 +84,20 @@ impl Store {
 
     /// The memory that holds data, in bytes.
     pub(crate) fn committed_bytes(&self) -> u64 {
-        self.resident_pages.load(Ordering::Relaxed) * PAGE_BYTES as u64
+        let taken = self.page_count(PageCount::Taken);
+        // The two are not read at one instant.
+        taken.saturating_sub(self.page_count(PageCount::GivenBack)) * PAGE_BYTES as u64
+    }
+
+    /// How many pages of memory have been taken, or given back, so far.
+    pub(crate) fn page_count(&self, count: PageCount) -> u64 {
+        self.pages.get(count as usize)
+    }
+
+    fn count_pages(&self, count: PageCount, pages: usize) {
+        if pages > 0 {
+            self.pages.add(count as usize, pages as u64);
+        }
     }
 
     pub(crate) async fn read(
@@ -138,8 +163,7 @@ impl Store {
             let mut slot = self.slot_to_change(piece.chunk).write();
             self.check_end(piece.range.end)?;
             let taken = slot.write(self.sector_shift, piece.sectors, &mut reader)?;
-            self.resident_pages
-                .fetch_add(taken as u64, Ordering::Relaxed);
+            self.count_pages(PageCount::Taken, taken);
         }
         Ok(())
     }
@@ -181,8 +205,7 @@ impl Store {
                 self.check_end(piece.range.end)?;
                 slot.clear(self.sector_shift, piece.sectors, hide)
             };
-            self.resident_pages
-                .fetch_sub(freed as u64, Ordering::Relaxed);
+            self.count_pages(PageCount::GivenBack, freed);
             cheap_steps += 1;
             if (freed > 0 || cheap_steps == CHEAP_STEPS) && at < range.end {
                 cheap_steps = 0;
@@ -207,8 +230,7 @@ impl Store {
                 let offset = self.len_of(piece.range.start..run.start);
                 let mut reader = buffers.subrange(offset, self.len_of(run)).reader();
                 let taken = slot.write(self.sector_shift, at..run_end, &mut reader)?;
-                self.resident_pages
-                    .fetch_add(taken as u64, Ordering::Relaxed);
+                self.count_pages(PageCount::Taken, taken);
             }
             at = run_end;
         }
@@ -321,8 +343,7 @@ impl Store {
             };
             cut_off.start = piece.range.end;
             let freed = slot.write().clear(self.sector_shift, piece.sectors, false);
-            self.resident_pages
-                .fetch_sub(freed as u64, Ordering::Relaxed);
+            self.count_pages(PageCount::GivenBack, freed);
             if freed > 0 {
                 break;
             }

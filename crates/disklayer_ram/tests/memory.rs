@@ -29,6 +29,7 @@ fn read(disk: &Disk, sector: u64, sectors: usize) -> Vec<u8> {
 fn memory_is_taken_for_data_only_and_given_back() {
     an_empty_disk_of_16_tib_costs_less_than_1_mib();
     a_page_written_at_random_costs_little_more_than_itself();
+    a_full_disk_costs_two_percent_more_than_its_data();
     unmapping_gives_memory_back();
 }
 
@@ -58,6 +59,22 @@ fn a_page_written_at_random_costs_little_more_than_itself() {
         grown * 10 < stored * 13,
         "{grown} bytes for {stored} stored"
     );
+}
+
+fn a_full_disk_costs_two_percent_more_than_its_data() {
+    const LEN: u64 = 1024 * MIB;
+    let pages = LEN / 4096;
+    // One page after the other, and in an order that jumps about: the factor has no divisor in common with a power of two.
+    for factor in [1, 104_729] {
+        let before = resident_bytes();
+        let disk = ram_disk(LEN, false).unwrap();
+        for step in 0..pages {
+            write(&disk, (step * factor % pages) * 8, &[3; 4096]);
+        }
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown * 100 <= LEN * 102, "{grown} bytes for {LEN} stored");
+        assert_eq!(read(&disk, LEN / 512 - 8, 8), [3; 4096]);
+    }
 }
 
 fn unmapping_gives_memory_back() {
