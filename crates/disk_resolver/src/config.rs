@@ -3,9 +3,7 @@
 use crate::document::{Document, Export};
 use crate::error::ConfigError;
 use crate::layer_spec::{InvalidLayerSpec, LayerSpec};
-use crate::written::read_only_top;
 use disk_backend::Disk;
-use disk_backend::resolve::{ResolveDiskParameters, ResolvedDisk};
 use futures_util::future::join_all;
 use resource::{JsonPath, MISTAKES_MAX, ResolveError, ResourceResolver, Segment};
 use serde_json::{Value, json};
@@ -143,11 +141,7 @@ impl Config {
     pub fn check(&self, resolver: &ResourceResolver, read_only: bool) -> Vec<ConfigError> {
         let exports = self.document.exports.iter();
         exports
-            .flat_map(|export| {
-                let is_written = !read_only && !export.read_only;
-                let top = is_written.then(|| read_only_top(&export.disk)).flatten();
-                resolver.check(&export.disk).into_iter().chain(top)
-            })
+            .flat_map(|export| export.check(resolver, read_only))
             .take(MISTAKES_MAX)
             .map(|error| self.explain(error))
             .collect()
@@ -196,10 +190,8 @@ impl Config {
         export: &Export,
         read_only: bool,
     ) -> Result<OpenExport, ConfigError> {
-        let parameters = ResolveDiskParameters::new(read_only || export.read_only);
-        let context = resolver.context(&self.base_dir);
-        match context.resolve(export.disk.clone(), parameters).await {
-            Ok(ResolvedDisk(disk)) => Ok(OpenExport {
+        match export.open(resolver, &self.base_dir, read_only).await {
+            Ok(disk) => Ok(OpenExport {
                 name: export.name.clone(),
                 disk,
             }),

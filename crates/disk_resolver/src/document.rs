@@ -1,11 +1,14 @@
 //! The document that a daemon serves.
 
-use disk_backend::resolve::DiskHandleKind;
-use resource::{JsonPath, ResolveError, Resource, parse};
+use crate::written::read_only_top;
+use disk_backend::Disk;
+use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
+use resource::{JsonPath, ResolveError, Resource, ResourceResolver, parse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 /// What a daemon serves, and where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +85,35 @@ impl Document {
             }
         }
         Ok(())
+    }
+}
+
+impl Export {
+    /// What can be said against it without opening anything. With `read_only` it is asked as for [`open`](Self::open).
+    pub fn check(&self, resolver: &ResourceResolver, read_only: bool) -> Vec<ResolveError> {
+        let is_written = !read_only && !self.read_only;
+        let top = is_written.then(|| read_only_top(&self.disk)).flatten();
+        resolver.check(&self.disk).into_iter().chain(top).collect()
+    }
+
+    /// Opens its disk; read-only, if `read_only` or the export says so. Paths in it are relative to `base_dir`; empty: to the
+    /// working directory.
+    ///
+    /// A dropped future closes what it has opened.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its path in what the export was read from.
+    pub async fn open(
+        &self,
+        resolver: &ResourceResolver,
+        base_dir: impl Into<PathBuf>,
+        read_only: bool,
+    ) -> Result<Disk, ResolveError> {
+        let parameters = ResolveDiskParameters::new(read_only || self.read_only);
+        let context = resolver.context(base_dir);
+        let ResolvedDisk(disk) = context.resolve(self.disk.clone(), parameters).await?;
+        Ok(disk)
     }
 }
 

@@ -1,9 +1,10 @@
 //! `platter check`: says what is wrong with a configuration, or what it would serve.
 
 use crate::cli::CheckArgs;
+use crate::connect::ExportFacts;
 use crate::exit::Failure;
 use crate::plan::Plan;
-use crate::{connect, output, serve};
+use crate::{output, serve};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     serve::offer(&disks)?;
     let mut text = String::new();
     for export in &disks {
-        let described = connect::describe(&export.name, &export.disk);
+        let described = ExportFacts::new(&export.name, &export.disk);
         writeln!(text, "{described}").expect("writing to a string succeeds");
     }
     output::print(&format!("{text}{}: good\n", args.config.display()))?;

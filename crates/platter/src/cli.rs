@@ -1,13 +1,18 @@
 //! The command line: a module for each command's arguments, and what they share.
 
 mod check;
+mod control;
 mod schema;
 mod serve;
 mod tools;
 
 pub(crate) use check::CheckArgs;
+pub(crate) use control::{
+    AddExportArgs, ControlArgs, ExportAction, ExportArgs, InspectArgs, RemoveExportArgs,
+    ResizeArgs, SetArgs,
+};
 pub(crate) use schema::SchemaArgs;
-pub(crate) use serve::ServeArgs;
+pub(crate) use serve::{ControlSocket, ServeArgs};
 pub(crate) use tools::{CompareArgs, CopyArgs, InfoArgs, MapArgs};
 
 use crate::exit;
@@ -38,6 +43,14 @@ pub(crate) enum Command {
     Copy(CopyArgs),
     /// Compare the content of two disks
     Compare(CompareArgs),
+    /// Show what a running daemon is doing, as a tree
+    Inspect(InspectArgs),
+    /// Change a value of a running daemon
+    Set(SetArgs),
+    /// Serve more or fewer disks from a running daemon
+    Export(ExportArgs),
+    /// Change the size of a disk that a running daemon serves
+    Resize(ResizeArgs),
     /// Print the JSON Schema of configurations, or their reference
     Schema(SchemaArgs),
 }

@@ -3,6 +3,8 @@
 use disk_backend::{Disk, Persistence};
 use disk_resolver::OpenExport;
 use frontend_nbd::ListenAddress;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt::{self, Write as _};
 
 /// A number of bytes for people: the largest unit of 1024 that leaves at least 1, with at most two decimals.
@@ -23,27 +25,50 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// What a user wants to know of an export, on either side of the control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExportFacts {
+    pub(crate) name: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) sector_size: u32,
+    pub(crate) read_only: bool,
+    pub(crate) persistent: bool,
+}
+
+impl ExportFacts {
+    pub(crate) fn new(name: &str, disk: &Disk) -> Self {
+        Self {
+            name: name.to_owned(),
+            size_bytes: disk.sector_count() << disk.sector_shift(),
+            sector_size: disk.sector_size(),
+            read_only: disk.is_read_only(),
+            persistent: disk.persistence() == Persistence::Persistent,
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("texts and numbers are JSON")
+    }
+}
+
 /// An export in one line: its name, and what it is.
-pub(crate) fn describe(name: &str, disk: &Disk) -> String {
-    let name = match name {
-        "" => "(default export)",
-        name => name,
-    };
-    let bytes = disk.sector_count() << disk.sector_shift();
-    let access = if disk.is_read_only() {
-        "read-only"
-    } else {
-        "writable"
-    };
-    let keeps = match disk.persistence() {
-        Persistence::Persistent => "persistent",
-        Persistence::Volatile => "gone when platter stops",
-    };
-    let size = Bytes(bytes);
-    let sector_size = disk.sector_size();
-    match disk.is_read_only() {
-        true => format!("{name}: {size}, sectors of {sector_size} bytes, {access}"),
-        false => format!("{name}: {size}, sectors of {sector_size} bytes, {access}, {keeps}"),
+impl fmt::Display for ExportFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.name.as_str() {
+            "" => "(default export)",
+            name => name,
+        };
+        let size = Bytes(self.size_bytes);
+        let access = match (self.read_only, self.persistent) {
+            (true, _) => "read-only",
+            (false, true) => "writable, persistent",
+            (false, false) => "writable, gone when platter stops",
+        };
+        let sector_size = self.sector_size;
+        write!(
+            f,
+            "{name}: {size}, sectors of {sector_size} bytes, {access}"
+        )
     }
 }
 

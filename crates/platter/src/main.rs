@@ -7,7 +7,10 @@ mod check;
 mod cli;
 mod command;
 mod connect;
+mod control;
+mod daemon;
 mod descriptors;
+mod door;
 mod exit;
 mod logging;
 mod output;
@@ -18,6 +21,7 @@ mod serve;
 mod signals;
 mod tools;
 mod transfer;
+mod tree;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -33,6 +37,10 @@ fn main() -> ExitCode {
         Command::Map(args) => tools::map::run(&args),
         Command::Copy(args) => tools::copy::run(&args),
         Command::Compare(args) => tools::compare::run(&args),
+        Command::Inspect(args) => control::inspect(&args),
+        Command::Set(args) => control::set(&args),
+        Command::Export(args) => control::export(&args),
+        Command::Resize(args) => control::resize(&args),
         Command::Schema(args) => reference::run(&args),
     };
     match result {

@@ -13,9 +13,9 @@ const DEFAULT_LAYER: &str = "ram:1G";
 
 /// The disks to be, and where they are to be offered.
 pub(crate) struct Plan {
-    resolver: ResourceResolver,
+    pub(crate) resolver: ResourceResolver,
     config: Config,
-    read_only: bool,
+    pub(crate) read_only: bool,
     /// Empty if nobody said.
     pub(crate) listen: Vec<ListenAddress>,
 }

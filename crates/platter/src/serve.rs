@@ -1,10 +1,13 @@
 //! `platter serve`: builds the disks, serves them, ends well.
 
-use crate::cli::ServeArgs;
+use crate::cli::{ControlSocket, ServeArgs};
+use crate::connect::ExportFacts;
+use crate::daemon::Daemon;
+use crate::door::Door;
 use crate::exit::{Failure, chain};
 use crate::plan::Plan;
-use crate::runtime_dir::runtime_dir;
-use crate::{command, connect, descriptors, output, signals};
+use crate::runtime_dir::{self, runtime_dir};
+use crate::{command, connect, control, descriptors, output, signals};
 use disk_resolver::OpenExport;
 use frontend_nbd::{Export, Limits, ListenAddress, Server, ServerHandle};
 use shared_child::SharedChild;
@@ -26,26 +29,83 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         (Some(_), true) => Some(tempfile::tempdir().map_err(Failure::running)?),
         _ => None,
     };
-    let (server, addresses) = start(&plan, &disks, private_dir.as_ref().map(|dir| dir.path()))?;
+    let private_dir = private_dir.as_ref().map(|dir| dir.path());
+    let (server, addresses) = start(&plan, &disks, private_dir)?;
     let handle = server.handle();
+    let daemon = Arc::new(Daemon::new(handle.clone(), plan.resolver, plan.read_only));
+    let control = match &args.control {
+        Some(socket) => Some(open_control(socket, &daemon)?),
+        None => None,
+    };
+    let leave_nothing = Leftovers::new(private_dir, control.as_ref());
+    let give_up = move || leave_nothing.remove();
     let waiter = match &args.run {
         Some(command) => {
             let child = start_command(command, &addresses[0], &disks[0].name)?;
             let running = Arc::clone(&child);
             // The server stops when the command has ended: until then it may want its disk.
-            signals::on_stop(move || command::terminate(&running)).map_err(Failure::running)?;
+            signals::on_stop(move |_| command::terminate(&running), give_up)
+                .map_err(Failure::running)?;
             Some(stop_after(child, handle)?)
         }
         None => {
-            signals::on_stop(move || handle.stop()).map_err(Failure::running)?;
-            announce(&disks, &addresses);
+            signals::on_stop(move |_| handle.stop(), give_up).map_err(Failure::running)?;
+            announce(&disks, &addresses, control.as_ref());
             None
         }
     };
-    server.serve().map_err(Failure::running)?;
+    // From here on only the server holds them, so that one that is removed is let go.
+    drop(disks);
+    let served = server.serve().map_err(Failure::running);
+    daemon.release();
+    if let Some(control) = control {
+        control.door.close();
+    }
+    served?;
     match waiter {
         Some(waiter) => Ok(waiter.join().expect("waiting for a command does not panic")),
         None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The control socket, open.
+struct Control {
+    path: PathBuf,
+    door: Door,
+}
+
+fn open_control(socket: &ControlSocket, daemon: &Arc<Daemon>) -> Result<Control, Failure> {
+    let path = match socket {
+        ControlSocket::Auto => runtime_dir::control_socket().map_err(Failure::running)?,
+        ControlSocket::At(path) => path.clone(),
+    };
+    let listener = control::bind(&path)?;
+    let path = listener.path().to_owned();
+    let door = control::serve(listener, Arc::clone(daemon))?;
+    Ok(Control { path, door })
+}
+
+/// What is in the file system only while the process runs, for an end that drops nothing.
+struct Leftovers {
+    private_dir: Option<PathBuf>,
+    control: Option<PathBuf>,
+}
+
+impl Leftovers {
+    fn new(private_dir: Option<&Path>, control: Option<&Control>) -> Self {
+        Self {
+            private_dir: private_dir.map(Path::to_owned),
+            control: control.map(|control| control.path.clone()),
+        }
+    }
+
+    fn remove(self) {
+        let removed = self.private_dir.map(std::fs::remove_dir_all).into_iter();
+        for result in removed.chain(self.control.map(std::fs::remove_file)) {
+            if let Err(error) = result {
+                tracing::warn!("something is left behind: {error}");
+            }
+        }
     }
 }
 
@@ -90,14 +150,17 @@ fn default_socket(private_dir: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// Says what is served and where. Clients need not wait for somebody who reads it: if nobody does, the log says so.
-fn announce(disks: &[OpenExport], addresses: &[ListenAddress]) {
+fn announce(disks: &[OpenExport], addresses: &[ListenAddress], control: Option<&Control>) {
     let mut text = String::from("Serving\n");
     for export in disks {
-        text += &format!("  {}\n", connect::describe(&export.name, &export.disk));
+        text += &format!("  {}\n", ExportFacts::new(&export.name, &export.disk));
     }
     text += "at\n";
     for address in addresses {
         text += &format!("  {address}\n");
+    }
+    if let Some(control) = control {
+        text += &format!("with a control socket at\n  {}\n", control.path.display());
     }
     text += "Try\n";
     text += &connect::instructions(&addresses[0], &disks[0]);

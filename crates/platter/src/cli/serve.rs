@@ -38,4 +38,29 @@ pub(crate) struct ServeArgs {
     /// there is one, in PLATTER_SOCKET. Without --listen the socket is a private one.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) run: Option<String>,
+
+    /// Listen at a Unix socket for `inspect`, `set`, `export` and `resize`; `auto` chooses one in the runtime directory.
+    ///
+    /// It is only for its owner: whoever can connect can look into the daemon and change what it serves. `auto` stands for
+    /// platter-PID.control; the commands find it by themselves if there is only one.
+    #[arg(long, value_name = "SOCKET", value_parser = ControlSocket::parse)]
+    pub(crate) control: Option<ControlSocket>,
+}
+
+/// Where to listen for commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ControlSocket {
+    /// In the runtime directory.
+    Auto,
+    At(PathBuf),
+}
+
+impl ControlSocket {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "" => Err("the path is missing".to_owned()),
+            path => Ok(Self::At(path.into())),
+        }
+    }
 }

@@ -31,7 +31,7 @@ impl Watching {
         let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well written");
         let signal = Arc::new(AtomicI32::new(0));
         let seen = Arc::clone(&signal);
-        signals::on_stop_by(move |signal| seen.store(signal, Ordering::Release))
+        signals::on_stop(move |signal| seen.store(signal, Ordering::Release), || {})
             .map_err(Failure::running)?;
         let bar = ProgressBar::with_draw_target(None, target).with_style(style);
         Ok(Self { bar, signal })

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::support::client::{self, Client, command};
-use crate::support::daemon::platter;
+use crate::support::daemon::{STDOUT, log_file, platter};
 use crate::support::tool::outcome;
 use crate::support::{Daemon, MIB, Random, assert_same_bytes, peers, read, run, write};
 
@@ -160,6 +160,36 @@ fn an_interrupt_gives_a_stop_up() {
     let (status, log, _folder) = daemon.wait();
     assert_eq!(status.code(), Some(130), "{log}");
     assert!(log.contains("given up"), "{log}");
+}
+
+#[test]
+fn a_stop_that_is_given_up_leaves_no_private_folder_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let script = "ln -s \"$PLATTER_SOCKET\" nbd.sock; trap : TERM; touch ready; while [ -e ready ]; do sleep 0.05; done";
+    let mut command = platter(folder.path());
+    command.args([
+        "serve",
+        "--layer",
+        "ram:1M",
+        "--control",
+        "control.sock",
+        "--run",
+        script,
+    ]);
+    command.env("TMPDIR", &temporary);
+    let stdout = log_file(&folder, STDOUT);
+    let mut daemon = Daemon::start(folder, command, stdout, "nbd.sock");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 1);
+    daemon.wait_until(|daemon| daemon.folder().join("ready").exists());
+    daemon.signal(Signal::TERM);
+    daemon.wait_until(|daemon| daemon.log().contains("stopping"));
+    daemon.signal(Signal::INT);
+    let (status, log, folder) = daemon.wait();
+    assert_eq!(status.code(), Some(130), "{log}");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{log}");
+    assert!(!folder.path().join("control.sock").exists());
 }
 
 #[test]

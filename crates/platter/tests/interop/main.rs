@@ -9,6 +9,7 @@
 
 mod command_line;
 mod configs;
+mod control;
 mod cost;
 mod fat;
 mod filesystem;

@@ -1,6 +1,7 @@
 //! What the tests share: the daemon, the programs that talk to it, and a client of our own.
 
 pub(crate) mod client;
+pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod process;
 pub(crate) mod tool;

@@ -1,0 +1,139 @@
+//! What a running daemon is: its exports, how more of them are made, and the tree that shows it.
+//!
+//! - M1: once [`Daemon::release`] has begun, no export comes any more; when it has returned, the server holds no disk.
+
+use crate::connect::ExportFacts;
+use crate::control::Refusal;
+use crate::exit::chain;
+use disk_backend::Disk;
+use disk_resolver::Export;
+use frontend_nbd::ServerHandle;
+use futures_lite::future::block_on;
+use inspect::Inspect;
+use parking_lot::Mutex;
+use resource::ResourceResolver;
+use std::fmt;
+use std::path::Path;
+use std::time::Instant;
+
+/// A daemon that serves. Whoever holds it keeps no disk: only the server does.
+pub(crate) struct Daemon {
+    server: ServerHandle,
+    resolver: ResourceResolver,
+    /// Whether every export refuses writes, those to come included.
+    read_only: bool,
+    started: Instant,
+    /// Whether exports are taken in no more (M1).
+    is_released: Mutex<bool>,
+}
+
+impl Daemon {
+    pub(crate) fn new(server: ServerHandle, resolver: ResourceResolver, read_only: bool) -> Self {
+        Self {
+            server,
+            resolver,
+            read_only,
+            started: Instant::now(),
+            is_released: Mutex::new(false),
+        }
+    }
+
+    /// What is served now, in the order of the names.
+    pub(crate) fn exports(&self) -> Vec<ExportFacts> {
+        let names = self.server.export_names().into_iter();
+        names
+            .filter_map(|name| Some(ExportFacts::new(&name, &self.server.disk(&name)?)))
+            .collect()
+    }
+
+    /// Opens a disk and serves it from now on. Paths are relative to `base`. Waits for the disk.
+    pub(crate) fn add_export(&self, export: &Export, base: &Path) -> Result<ExportFacts, Refusal> {
+        // To say so before anything is created; it is made sure of below.
+        if self.server.disk(&export.name).is_some() {
+            return Err(taken(&export.name));
+        }
+        if let Some(mistake) = export
+            .check(&self.resolver, self.read_only)
+            .into_iter()
+            .next()
+        {
+            return Err(mistake.into());
+        }
+        let disk = block_on(export.open(&self.resolver, base, self.read_only))?;
+        let facts = ExportFacts::new(&export.name, &disk);
+        let offer = frontend_nbd::Export::new(&export.name, disk)
+            .map_err(|error| Refusal::at("export", chain(&error)))?;
+        let is_released = self.is_released.lock();
+        if *is_released {
+            return Err(Refusal::new("the daemon is stopping"));
+        }
+        self.server
+            .add_export(offer)
+            .map_err(|error| Refusal::at("export.name", chain(&error)))?;
+        drop(is_released);
+        tracing::info!(export = export.name, "serving one more disk: {facts}");
+        Ok(facts)
+    }
+
+    /// Sees the clients of an export out, flushes it and lets go of its disk. Waits for all of that.
+    pub(crate) fn remove_export(&self, name: &str) -> Result<(), Refusal> {
+        let removed = self.server.remove_export(name);
+        removed.map_err(|error| Refusal::at("name", chain(&error)))?;
+        tracing::info!(export = name, "an export was removed");
+        Ok(())
+    }
+
+    /// Changes the size of an export's disk, for those that can. Waits for the disk.
+    pub(crate) fn resize(&self, name: &str, size_bytes: u64) -> Result<ExportFacts, Refusal> {
+        let disk = self.disk(name)?;
+        let sector_size = u64::from(disk.sector_size());
+        if size_bytes == 0 || !size_bytes.is_multiple_of(sector_size) {
+            let message = format!(
+                "{size_bytes} bytes are no whole number of sectors of {sector_size} bytes, and at least one"
+            );
+            return Err(Refusal::at("size", message));
+        }
+        let resized = block_on(disk.resize(size_bytes >> disk.sector_shift()));
+        resized.map_err(|error| Refusal::at("size", chain(&error)))?;
+        let facts = ExportFacts::new(name, &disk);
+        tracing::info!(export = name, "resized: {facts}");
+        Ok(facts)
+    }
+
+    /// Lets go of every disk, and takes no further one. For after the end of serving.
+    pub(crate) fn release(&self) {
+        *self.is_released.lock() = true;
+        for name in self.server.export_names() {
+            if let Err(error) = self.server.remove_export(&name) {
+                tracing::error!("{}", chain(&error));
+            }
+        }
+    }
+
+    fn disk(&self, name: &str) -> Result<Disk, Refusal> {
+        let disk = self.server.disk(name);
+        disk.ok_or_else(|| Refusal::at("export", format!("there is no export named {name:?}")))
+    }
+}
+
+fn taken(name: &str) -> Refusal {
+    let message = format!("there is an export named {name:?} already: remove it first");
+    Refusal::at("export.name", message)
+}
+
+impl Inspect for Daemon {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        req.respond()
+            .field("version", env!("CARGO_PKG_VERSION"))
+            .field("pid", &std::process::id())
+            .field("uptime_seconds", &self.started.elapsed().as_secs())
+            .field("read_only", &self.read_only)
+            .merge(&self.server);
+    }
+}
+
+impl fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Daemon").finish_non_exhaustive()
+    }
+}
