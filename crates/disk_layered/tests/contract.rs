@@ -3,9 +3,12 @@
 //! Each disk is a new random stack. Its content is spread over its layers, with other data below whatever answers.
 
 use disk_backend::Disk;
-use disk_contract::{DiskSpec, LayerSpec, ReferenceDisk, StackRecipe, Suite, Violation};
+use disk_contract::{
+    DiskSpec, IllegalStack, LayerSpec, ReferenceDisk, StackRecipe, Suite, Violation,
+};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use disklayer_ram::RamDiskLayer;
+use futures_lite::future::block_on;
 
 async fn ram(spec: LayerSpec) -> RamDiskLayer {
     let size = spec.sector_count * u64::from(spec.sector_size);
@@ -24,7 +27,7 @@ async fn stack(spec: &DiskSpec, layer_count: usize) -> LayeredDisk {
 }
 
 fn adapt(recipe: StackRecipe) -> StackRecipe {
-    recipe.without_copies()
+    recipe
 }
 
 fn suite() -> Suite {
@@ -75,4 +78,17 @@ fn long_stacks_keep_the_contract() -> Result<(), Violation> {
         .fixed_seed_count(1)
         .step_count(100)
         .check_stacks(3..=3, ram, adapt)
+}
+
+#[test]
+fn every_illegal_stack_is_refused_for_the_right_reason() {
+    for seed in 0..200 {
+        for stack in IllegalStack::of_each_fault(seed) {
+            let spec = DiskSpec::new(16, 512);
+            let built = stack.recipe.build(&spec, &ram);
+            if let Err(what) = stack.check(block_on(built)) {
+                panic!("seed {seed}: {what}");
+            }
+        }
+    }
 }

@@ -33,6 +33,19 @@ impl StackRecipe {
         self.build_boxed(spec, make, self.stutter).await
     }
 
+    /// None if there are no layers.
+    fn plan(&self, spec: &DiskSpec) -> Option<StackPlan> {
+        let members: Vec<_> = self.layers.iter().map(member).collect();
+        let through_count = self.through_count();
+        let written = members.get(..=through_count);
+        let is_long = |member: &Member| member.sector_count() >= spec.sector_count;
+        // What a stack would show that is refused does not matter.
+        match written.is_some_and(|written| written.iter().all(is_long)) {
+            true => Some(StackPlan::write_through(spec, &members, through_count)),
+            false => (!members.is_empty()).then(|| StackPlan::new(spec, &members)),
+        }
+    }
+
     /// Boxed, because stacks may be layers of stacks.
     fn build_boxed<'a, L: LayerIo>(
         &'a self,
@@ -41,9 +54,7 @@ impl StackRecipe {
         stutter: u32,
     ) -> Building<'a> {
         Box::pin(async move {
-            let members: Vec<_> = self.layers.iter().map(member).collect();
-            let plan = (!members.is_empty())
-                .then(|| StackPlan::write_through(spec, &members, self.through_count()));
+            let plan = self.plan(spec);
             let mut layers = Vec::new();
             for (index, recipe) in self.layers.iter().enumerate() {
                 let plan = plan.as_ref().expect("there are layers").layer(index);

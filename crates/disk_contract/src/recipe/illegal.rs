@@ -28,6 +28,8 @@ pub enum StackFault {
     CacheCannotBeFilled,
     /// A layer that would be written refuses changes.
     WrittenIsReadOnly,
+    /// A layer that is written through to is shorter than the disk.
+    WrittenIsTooShort,
 }
 
 /// A stack that is illegal for one reason, and what has to be said about it.
@@ -42,7 +44,7 @@ pub struct IllegalStack {
 }
 
 impl StackFault {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::NoLayers,
         Self::DoesNotAttach,
         Self::SectorSizeDiffers,
@@ -51,6 +53,7 @@ impl StackFault {
         Self::WriteThroughToNothing,
         Self::CacheCannotBeFilled,
         Self::WrittenIsReadOnly,
+        Self::WrittenIsTooShort,
     ];
 }
 
@@ -110,6 +113,12 @@ impl IllegalStack {
                 replace(&mut recipe.layers[written], Breakage::LogicallyReadOnly);
                 written
             }
+            StackFault::WrittenIsTooShort => {
+                layers[0].write_through = true;
+                layers[1].kind = LayerKind::Reference(UnmapBehavior::Zeroes);
+                layers[1].sector_count = layers[0].sector_count - 1;
+                1
+            }
         };
         Self {
             recipe,
@@ -165,6 +174,9 @@ impl IllegalStack {
                     matches!(error, InvalidLayer::ReadCacheUnsupported)
                 }
                 StackFault::WrittenIsReadOnly => matches!(error, InvalidLayer::ReadOnly),
+                StackFault::WrittenIsTooShort => {
+                    matches!(error, InvalidLayer::TooShortToWriteThrough { .. })
+                }
             }
     }
 }
