@@ -102,8 +102,8 @@ impl Connection {
         *self.export.lock() = Some(name.to_owned());
         let session = Session {
             export: &agreement.export,
-            style: agreement.style,
-            has_allocation_context: agreement.has_allocation_context,
+            framing: agreement.framing,
+            contexts: agreement.contexts,
             limits,
             counters: &self.counters,
             wakeup: &self.wakeup,

@@ -1,10 +1,9 @@
 //! Disks under names.
 
-use crate::protocol::options::parse_string;
-use crate::protocol::transmission_flag as flag;
-use crate::protocol::{REQUEST_BYTES_MAX, STRING_LEN_MAX};
+use crate::protocol::REQUEST_BYTES_MAX;
 use disk_backend::{Disk, UnmapBehavior};
 use inspect::Inspect;
+use nbd_protocol::{BlockSizes, Framing, STRING_LEN_MAX, check_string, transmission_flag as flag};
 use range_lock::RangeLock;
 
 /// The largest sector that can be served, in bytes: what is not whole sectors is read, changed and written through a
@@ -66,7 +65,7 @@ impl Export {
     /// [`InvalidExport::Text`], [`InvalidExport::SectorSize`].
     pub fn new(name: impl Into<String>, disk: Disk) -> Result<Self, InvalidExport> {
         let name = name.into();
-        if parse_string(name.as_bytes()).is_err() {
+        if check_string(name.as_bytes()).is_err() {
             return Err(InvalidExport::Text { name, part: "name" });
         }
         if disk.sector_size() > SECTOR_SIZE_MAX {
@@ -88,7 +87,7 @@ impl Export {
     /// [`InvalidExport::Text`].
     pub fn with_description(mut self, text: impl Into<String>) -> Result<Self, InvalidExport> {
         self.description = text.into();
-        if parse_string(self.description.as_bytes()).is_err() {
+        if check_string(self.description.as_bytes()).is_err() {
             let name = self.name;
             return Err(InvalidExport::Text {
                 name,
@@ -143,9 +142,10 @@ impl Export {
     ///
     /// Several connections may always be used together (C5): they share the disk, and a flush of one covers what any of them
     /// had completed.
-    pub(crate) fn transmission_flags(&self, is_structured: bool) -> u16 {
-        let mut flags = flag::HAS_FLAGS | flag::SEND_FLUSH | flag::SEND_FUA | flag::CAN_MULTI_CONN;
-        if is_structured {
+    pub(crate) fn transmission_flags(&self, framing: Framing) -> u16 {
+        let always = flag::HAS_FLAGS | flag::SEND_FLUSH | flag::SEND_FUA | flag::SEND_CACHE;
+        let mut flags = always | flag::CAN_MULTI_CONN;
+        if framing.has_chunks() {
             flags |= flag::SEND_DF;
         }
         if self.read_only {
@@ -158,8 +158,11 @@ impl Export {
     }
 
     /// The smallest, the best and the largest request, in bytes.
-    pub(crate) fn block_sizes(&self) -> [u32; 3] {
-        let preferred = self.disk.physical_sector_size().min(REQUEST_BYTES_MAX);
-        [1, preferred, REQUEST_BYTES_MAX]
+    pub(crate) fn block_sizes(&self) -> BlockSizes {
+        BlockSizes {
+            minimum: 1,
+            preferred: self.disk.physical_sector_size().min(REQUEST_BYTES_MAX),
+            maximum: REQUEST_BYTES_MAX,
+        }
     }
 }

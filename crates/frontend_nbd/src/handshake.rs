@@ -3,20 +3,18 @@
 //! Nothing else happens on the connection meanwhile, so this simply waits for one message after the other. It holds one option
 //! and the reply to it at a time, both bounded.
 
+mod answers;
+
 use crate::connection::Hall;
 use crate::exports::{Offer, Place};
-use crate::protocol::greeting::{self, FIXED_NEWSTYLE, NO_ZEROES};
-use crate::protocol::options::{
-    ContextRequest, HEADER_LEN, InfoRequest, Malformed, OptionHeader, OptionKind, ReplyKind, info,
-    parse_string, push_reply,
-};
-use crate::protocol::replies::ReplyStyle;
-use crate::protocol::{ALLOCATION_CONTEXT, STRING_LEN_MAX};
+use crate::protocol::contexts::ContextSet;
 use crate::session::{End, SessionError};
 use crate::transport::{Interest, Transport};
 use crate::wakeup::Wakeup;
+use nbd_protocol::greeting::{self, FIXED_NEWSTYLE, NO_ZEROES};
+use nbd_protocol::{Framing, OptionHeader, OptionKind, ReplyKind, check_string};
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 /// The longest data of an option that is looked at, in bytes.
 const OPTION_LEN_MAX: u32 = 64 * 1024;
@@ -31,9 +29,9 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Agreement {
     pub(crate) export: Place,
-    pub(crate) style: ReplyStyle,
-    /// Block status may be asked for.
-    pub(crate) has_allocation_context: bool,
+    pub(crate) framing: Framing,
+    /// What a block status tells.
+    pub(crate) contexts: ContextSet,
 }
 
 /// How a handshake ends in order.
@@ -55,8 +53,8 @@ pub(crate) fn negotiate<T: Transport>(
         hall,
         out: Vec::new(),
         wants_padding: true,
-        is_structured: false,
-        context_export: None,
+        framing: Framing::Simple,
+        contexts: None,
     };
     let result = match handshake.greet() {
         Ok(()) => handshake.answer_options(),
@@ -76,9 +74,9 @@ struct Handshake<'a, T> {
     /// Replies that are not sent yet.
     out: Vec<u8>,
     wants_padding: bool,
-    is_structured: bool,
-    /// The export for which the client selected `base:allocation`; not kept from being removed.
-    context_export: Option<Weak<Offer>>,
+    framing: Framing,
+    /// The contexts that the client chose, and the export for which; it is not kept from being removed.
+    contexts: Option<(Weak<Offer>, ContextSet)>,
 }
 
 /// Why a handshake goes no further.
@@ -105,9 +103,8 @@ fn violation<T>(text: impl Into<String>) -> Result<T, Stop> {
 
 impl<T: Transport> Handshake<'_, T> {
     fn greet(&mut self) -> Result<(), Stop> {
-        self.out.extend(greeting::MAGIC.to_be_bytes());
-        self.out.extend(greeting::OPTION_MAGIC.to_be_bytes());
-        self.out.extend((FIXED_NEWSTYLE | NO_ZEROES).to_be_bytes());
+        self.out
+            .extend(greeting::encode(FIXED_NEWSTYLE | NO_ZEROES));
         self.send()?;
         let mut flags = [0; 4];
         self.receive(&mut flags, "the client's flags", true)?;
@@ -121,9 +118,9 @@ impl<T: Transport> Handshake<'_, T> {
 
     fn answer_options(&mut self) -> Result<Agreement, Stop> {
         for _ in 0..OPTIONS_MAX {
-            let mut header = [0; HEADER_LEN];
+            let mut header = [0; OptionHeader::LEN];
             self.receive(&mut header, "an option", true)?;
-            let option = OptionHeader::parse(&header).or_else(|magic| {
+            let option = OptionHeader::decode(&header).or_else(|magic| {
                 violation(format!(
                     "an option begins with {magic:#018x}, not with IHAVEOPT"
                 ))
@@ -139,17 +136,17 @@ impl<T: Transport> Handshake<'_, T> {
     }
 
     fn answer(&mut self, option: OptionHeader) -> Result<Option<Agreement>, Stop> {
-        let kind = option.kind();
+        let kind = option.kind;
         if option.data_len > OPTION_LEN_MAX {
             if kind == OptionKind::ExportName {
                 return violation(format!("an export name of {} bytes", option.data_len));
             }
             self.skip(option.data_len)?;
             let kind = match kind {
-                OptionKind::Unknown => ReplyKind::Unsupported,
+                OptionKind::StartTls | OptionKind::Unknown(_) => ReplyKind::Unsupported,
                 _ => ReplyKind::TooBig,
             };
-            self.reply(option, kind, &[b"the option is longer than 64 KiB"]);
+            self.reply(option, kind, b"the option is longer than 64 KiB");
             return Ok(None);
         }
         let mut data = vec![0; option.data_len as usize];
@@ -158,7 +155,7 @@ impl<T: Transport> Handshake<'_, T> {
         let answered = match kind {
             OptionKind::ExportName => return self.enter_by_name(data).map(Some),
             OptionKind::Abort => {
-                self.reply(option, ReplyKind::Ack, &[]);
+                self.reply(option, ReplyKind::Ack, b"");
                 // A client may be gone already, without waiting for this.
                 let _ = self.send();
                 return Err(Stop::Ended(End::Disconnected));
@@ -173,31 +170,32 @@ impl<T: Transport> Handshake<'_, T> {
                 Ok(None) => Ok(()),
                 Err(malformed) => Err(malformed),
             },
-            OptionKind::StructuredReply => self.structured_reply(option, data),
+            OptionKind::StructuredReply => self.reframe(option, data, Framing::Structured),
+            OptionKind::ExtendedHeaders => self.reframe(option, data, Framing::Extended),
             OptionKind::ListMetaContext | OptionKind::SetMetaContext => self.contexts(option, data),
-            OptionKind::Unknown => {
-                self.reply(option, ReplyKind::Unsupported, &[]);
+            OptionKind::StartTls | OptionKind::Unknown(_) => {
+                self.reply(option, ReplyKind::Unsupported, b"");
                 Ok(())
             }
         };
         if let Err(malformed) = answered {
-            self.reply(option, ReplyKind::Invalid, &[malformed.as_bytes()]);
+            self.reply(option, ReplyKind::Invalid, malformed.0.as_bytes());
         }
         Ok(None)
     }
 
     /// `EXPORT_NAME`, which can only be refused by closing the connection.
     fn enter_by_name(&mut self, data: &[u8]) -> Result<Agreement, Stop> {
-        let name = match parse_string(data) {
+        let name = match check_string(data) {
             Ok(name) => name,
-            Err(malformed) => return violation(malformed),
+            Err(malformed) => return violation(malformed.0),
         };
         let found = self.hall.find(name);
         let Some(export) = found.and_then(|export| self.hall.enter(&export)) else {
             return Err(SessionError::UnknownExport(name.to_owned()).into());
         };
         self.out.extend(export.size_bytes().to_be_bytes());
-        let flags = export.transmission_flags(self.is_structured);
+        let flags = export.transmission_flags(self.framing);
         self.out.extend(flags.to_be_bytes());
         if self.wants_padding {
             self.out.extend([0; greeting::PADDING_LEN]);
@@ -207,133 +205,13 @@ impl<T: Transport> Handshake<'_, T> {
     }
 
     fn agreement(&self, export: Place) -> Agreement {
-        let selected = self.context_export.as_ref();
+        let chosen = self.contexts.as_ref();
+        let chosen = chosen.filter(|(offer, _)| export.is_in(offer));
         Agreement {
-            has_allocation_context: selected.is_some_and(|other| export.is_in(other)),
+            contexts: chosen.map(|(_, contexts)| *contexts).unwrap_or_default(),
             export,
-            style: match self.is_structured {
-                true => ReplyStyle::Structured,
-                false => ReplyStyle::Simple,
-            },
+            framing: self.framing,
         }
-    }
-
-    fn list(&mut self, option: OptionHeader, data: &[u8]) -> Result<Result<(), Malformed>, Stop> {
-        if !data.is_empty() {
-            return Ok(Err(NO_DATA_WANTED));
-        }
-        let mut last: Option<String> = None;
-        while let Some(export) = self.hall.after(last.as_deref()) {
-            let name = export.name();
-            let name_len = (name.len() as u32).to_be_bytes();
-            let description = export.description().as_bytes();
-            let parts = [&name_len[..], name.as_bytes(), description];
-            self.reply(option, ReplyKind::Server, &parts);
-            last = Some(name.to_owned());
-            drop(export);
-            if self.out.len() > REPLY_BYTES_MAX {
-                self.send()?;
-            }
-        }
-        self.reply(option, ReplyKind::Ack, &[]);
-        Ok(Ok(()))
-    }
-
-    /// `INFO` and `GO`. With `GO`, returns the place in the export, if there is one of that name.
-    fn info(&mut self, option: OptionHeader, data: &[u8]) -> Result<Option<Place>, Malformed> {
-        let request = InfoRequest::parse(data)?;
-        let Some(export) = self.find_for(option, request.export_name) else {
-            return Ok(None);
-        };
-        let place = match option.kind() {
-            OptionKind::Go => match self.hall.enter(&export) {
-                None => {
-                    self.reply_unknown(option, request.export_name);
-                    return Ok(None);
-                }
-                place => place,
-            },
-            _ => None,
-        };
-        let size = export.size_bytes().to_be_bytes();
-        let flags = export.transmission_flags(self.is_structured).to_be_bytes();
-        self.reply_info(option, info::EXPORT, &[&size, &flags]);
-        // Sent unasked, too: it costs nothing, and a client may find it useful.
-        let [minimum, preferred, maximum] = export.block_sizes().map(u32::to_be_bytes);
-        self.reply_info(option, info::BLOCK_SIZE, &[&minimum, &preferred, &maximum]);
-        if request.wanted.contains(&info::NAME) {
-            self.reply_info(option, info::NAME, &[export.name().as_bytes()]);
-        }
-        if request.wanted.contains(&info::DESCRIPTION) && !export.description().is_empty() {
-            let description = export.description().as_bytes();
-            self.reply_info(option, info::DESCRIPTION, &[description]);
-        }
-        self.reply(option, ReplyKind::Ack, &[]);
-        Ok(place)
-    }
-
-    fn structured_reply(&mut self, option: OptionHeader, data: &[u8]) -> Result<(), Malformed> {
-        if !data.is_empty() {
-            return Err(NO_DATA_WANTED);
-        }
-        self.is_structured = true;
-        self.reply(option, ReplyKind::Ack, &[]);
-        Ok(())
-    }
-
-    /// `LIST_META_CONTEXT` and `SET_META_CONTEXT`, for the one context there is.
-    fn contexts(&mut self, option: OptionHeader, data: &[u8]) -> Result<(), Malformed> {
-        let is_list = option.kind() == OptionKind::ListMetaContext;
-        if !is_list {
-            // Whatever was selected before is gone, also if this fails.
-            self.context_export = None;
-        }
-        if !self.is_structured {
-            return Err("metadata contexts need structured replies, which were not negotiated");
-        }
-        let request = ContextRequest::parse(data)?;
-        let Some(export) = self.find_for(option, request.export_name) else {
-            return Ok(());
-        };
-        let is_meant = match is_list {
-            true => request.is_empty || request.names_allocation || request.names_namespace,
-            false => request.names_allocation,
-        };
-        if is_meant {
-            let id = if is_list { 0 } else { ALLOCATION_CONTEXT_ID };
-            let parts = [&id.to_be_bytes()[..], ALLOCATION_CONTEXT.as_bytes()];
-            self.reply(option, ReplyKind::MetaContext, &parts);
-            if !is_list {
-                self.context_export = Some(Arc::downgrade(&export));
-            }
-        }
-        self.reply(option, ReplyKind::Ack, &[]);
-        Ok(())
-    }
-
-    /// The export of that name; if there is none, the client is told.
-    fn find_for(&mut self, option: OptionHeader, name: &str) -> Option<Arc<Offer>> {
-        let export = self.hall.find(name);
-        if export.is_none() {
-            self.reply_unknown(option, name);
-        }
-        export
-    }
-
-    fn reply_unknown(&mut self, option: OptionHeader, name: &str) {
-        let message = format!("there is no export named {name:?}");
-        let len = message.floor_char_boundary(STRING_LEN_MAX);
-        let text = &message.as_bytes()[..len];
-        self.reply(option, ReplyKind::UnknownExport, &[text]);
-    }
-
-    fn reply(&mut self, option: OptionHeader, kind: ReplyKind, data: &[&[u8]]) {
-        push_reply(&mut self.out, option.code, kind, data);
-    }
-
-    fn reply_info(&mut self, option: OptionHeader, kind: u16, data: &[&[u8]]) {
-        let data = data.concat();
-        self.reply(option, ReplyKind::Info, &[&kind.to_be_bytes(), &data]);
     }
 
     /// Fills `into`. The end of the stream is in order only before the first byte of a message.
@@ -394,8 +272,3 @@ impl<T: Transport> Handshake<'_, T> {
         Ok(())
     }
 }
-
-const NO_DATA_WANTED: Malformed = "the option takes no data";
-
-/// The number by which block status names `base:allocation`.
-pub(crate) const ALLOCATION_CONTEXT_ID: u32 = 1;

@@ -6,19 +6,19 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     offset: u64,
-    len: u32,
+    len: u64,
     shift: u32,
 }
 
 impl Span {
     /// The range must lie inside a disk, whose size is at most 2^63 - 1 bytes.
-    pub(crate) fn new(offset: u64, len: u32, shift: u32) -> Self {
-        debug_assert!(len > 0 && offset <= i64::MAX as u64 - u64::from(len));
+    pub(crate) fn new(offset: u64, len: u64, shift: u32) -> Self {
+        debug_assert!(len > 0 && len <= i64::MAX as u64 && offset <= i64::MAX as u64 - len);
         Self { offset, len, shift }
     }
 
     /// In bytes.
-    pub(crate) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
@@ -27,7 +27,7 @@ impl Span {
     }
 
     fn end(&self) -> u64 {
-        self.offset + u64::from(self.len)
+        self.offset + self.len
     }
 
     /// The bytes of the first sector before the range.
@@ -41,7 +41,7 @@ impl Span {
     }
 
     pub(crate) fn is_aligned(&self) -> bool {
-        (self.offset | u64::from(self.len)) & self.mask() == 0
+        (self.offset | self.len) & self.mask() == 0
     }
 
     pub(crate) fn first_sector(&self) -> u64 {
@@ -71,7 +71,7 @@ impl Span {
     pub(crate) fn inside(&self) -> Option<Self> {
         let start = self.offset.next_multiple_of(1 << self.shift);
         let end = self.end() & !self.mask();
-        (start < end).then(|| Self::new(start, (end - start) as u32, self.shift))
+        (start < end).then(|| Self::new(start, end - start, self.shift))
     }
 
     /// The parts of the range that are not whole sectors: before those inside, and behind them.
@@ -82,9 +82,8 @@ impl Span {
         if self.first_sector() == self.last_sector() {
             return [Some(*self), None];
         }
-        let part = |start: u64, end: u64| {
-            (start < end).then(|| Self::new(start, (end - start) as u32, self.shift))
-        };
+        let part =
+            |start: u64, end: u64| (start < end).then(|| Self::new(start, end - start, self.shift));
         let head_end = match self.head_len() {
             0 => self.offset,
             _ => (self.first_sector() + 1) << self.shift,
@@ -96,11 +95,28 @@ impl Span {
         [part(self.offset, head_end), part(tail_start, self.end())]
     }
 
+    /// The range in pieces of at most `len_max` bytes, which is at least a sector's, cut between sectors.
+    pub(crate) fn pieces(&self, len_max: u64) -> impl Iterator<Item = Self> {
+        let (end, mask, shift) = (self.end(), self.mask(), self.shift);
+        let mut next = self.offset;
+        std::iter::from_fn(move || {
+            let start = next;
+            if start == end {
+                return None;
+            }
+            next = match end - start <= len_max {
+                true => end,
+                false => (start + len_max) & !mask,
+            };
+            Some(Self::new(start, next - start, shift))
+        })
+    }
+
     /// The part of the range that lies in `count` sectors from `sector` on, in bytes.
-    pub(crate) fn len_within(&self, sector: u64, count: u64) -> u32 {
+    pub(crate) fn len_within(&self, sector: u64, count: u64) -> u64 {
         let start = (sector << self.shift).max(self.offset);
         let end = ((sector + count) << self.shift).min(self.end());
-        end.saturating_sub(start) as u32
+        end.saturating_sub(start)
     }
 
     fn mask(&self) -> u64 {
@@ -113,7 +129,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn span(offset: u64, len: u32) -> Span {
+    fn span(offset: u64, len: u64) -> Span {
         Span::new(offset, len, 9)
     }
 
@@ -154,14 +170,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn edges_and_inside_make_up_the_range(offset in 0_u64..5000, len in 1_u32..5000, shift in 9_u32..12) {
+        fn edges_and_inside_make_up_the_range(offset in 0_u64..5000, len in 1_u64..5000, shift in 9_u32..12) {
             let range = Span::new(offset, len, shift);
             let [head, tail] = range.edges();
             let parts = [head, range.inside(), tail];
             let mut at = offset;
             for part in parts.into_iter().flatten() {
                 prop_assert_eq!(part.offset, at);
-                at += u64::from(part.len);
+                at += part.len;
             }
             prop_assert_eq!(at, range.end());
             prop_assert!(parts[1].is_none_or(|inside| inside.is_aligned()));
@@ -172,13 +188,26 @@ mod tests {
         }
 
         #[test]
-        fn the_covering_sectors_are_the_range_and_its_surroundings(offset in 0_u64..5000, len in 1_u32..5000) {
+        fn pieces_make_up_the_range_and_meet_between_sectors(offset in 0_u64..5000, len in 1_u64..9000, len_max in 512_u64..3000) {
+            let range = span(offset, len);
+            let mut at = offset;
+            for piece in range.pieces(len_max) {
+                prop_assert_eq!(piece.offset, at);
+                prop_assert!(piece.len <= len_max);
+                at = piece.end();
+                prop_assert!(at == range.end() || at & 511 == 0);
+            }
+            prop_assert_eq!(at, range.end());
+        }
+
+        #[test]
+        fn the_covering_sectors_are_the_range_and_its_surroundings(offset in 0_u64..5000, len in 1_u64..5000) {
             let range = span(offset, len);
             let covering = range.covering_bytes();
             prop_assert_eq!(covering.end - covering.start, range.covering_len() as u64);
             prop_assert_eq!(covering.start + range.head_len() as u64, offset);
             prop_assert_eq!(range.covering_sectors() << 9, range.covering_len() as u64);
-            let lens = (0..20).map(|sector| range.len_within(sector, 1)).sum::<u32>();
+            let lens = (0..20).map(|sector| range.len_within(sector, 1)).sum::<u64>();
             prop_assert_eq!(lens, len);
         }
     }

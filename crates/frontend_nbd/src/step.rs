@@ -3,43 +3,53 @@
 //! - S1: a step never waits for its client. What it locks, and the memory it waits for, depend on disks, and on the replies of
 //!   its own connection being taken; a step waits for memory before it locks anything. So a client that stops reading holds
 //!   up only itself (C4).
-//! - S2: one lock per step, over all that it changes.
+//! - S2: one lock at a time, over all that a step changes at once.
+//! - S3: a step that does more than 4 GiB, or reads for a cache, does it in pieces. Between two pieces it lets others go first,
+//!   holds neither a lock nor memory, and gives up if the server stops.
+
+mod long;
+mod status;
+mod zero;
+
+pub(crate) use status::{Asked, Found};
 
 use crate::export::Export;
-use crate::protocol::extent_flag;
-use crate::protocol::replies::Descriptor;
 use crate::span::Span;
-use disk_backend::{BlockState, DiskError};
+use crate::wakeup::Wakeup;
+use disk_backend::DiskError;
+use futures_lite::future::yield_now;
 use range_lock::RangeGuard;
 use scsi_buffers::{BounceBuffer, BounceError, BouncePool, RequestBuffers};
-
-/// The most extents in the answer to one block status; a client asks again from where it ends.
-const EXTENTS_MAX: usize = 512;
+use zero::Zeroing;
 
 /// One step. Offsets and lengths are in bytes, lie inside the export, and are not empty.
 #[derive(Debug)]
 pub(crate) enum Step {
     Read {
         offset: u64,
-        len: u32,
+        len: u64,
     },
     Write(Payload, WriteAs),
     Zero {
         offset: u64,
-        len: u32,
+        len: u64,
         is_fua: bool,
         may_unmap: bool,
         no_fallback: bool,
     },
     Trim {
         offset: u64,
-        len: u32,
+        len: u64,
         is_fua: bool,
+    },
+    Cache {
+        offset: u64,
+        len: u64,
     },
     Status {
         offset: u64,
-        len: u32,
-        only_one: bool,
+        len: u64,
+        how: Asked,
     },
     Flush,
 }
@@ -56,16 +66,37 @@ pub(crate) struct WriteAs {
 pub(crate) enum Done {
     Nothing,
     Data(Payload),
-    Extents(Vec<Descriptor>),
+    Extents(Found),
 }
 
-/// A step that failed: by the disk, or for want of memory.
+/// A step that failed: by the disk, for want of memory, or because the server stops before it was done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
     Memory(#[from] BounceError),
+    #[error("the server stops")]
+    Stopped,
+}
+
+/// What a step works with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tools<'a> {
+    pub(crate) export: &'a Export,
+    pub(crate) pool: &'a BouncePool,
+    pub(crate) wakeup: &'a Wakeup,
+}
+
+impl Tools<'_> {
+    /// Between two pieces of something long (S3).
+    async fn pause(self) -> Result<(), StepError> {
+        yield_now().await;
+        match self.wakeup.is_stopping() {
+            true => Err(StepError::Stopped),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The bytes of a read or a write, in memory that has room for the whole sectors they lie in.
@@ -128,15 +159,12 @@ impl Payload {
 }
 
 /// Does one step.
-pub(crate) async fn perform<'a>(
-    export: &'a Export,
-    pool: &'a BouncePool,
-    step: Step,
-) -> Result<Done, StepError> {
+pub(crate) async fn perform(tools: Tools<'_>, step: Step) -> Result<Done, StepError> {
+    let Tools { export, pool, .. } = tools;
     match step {
         Step::Read { offset, len } => read(export, pool, export.span(offset, len)).await,
         Step::Write(payload, to) => {
-            let span = export.span(to.offset, payload.len as u32);
+            let span = export.span(to.offset, payload.len as u64);
             write(export, span, payload, to.is_fua).await
         }
         Step::Zero {
@@ -146,27 +174,21 @@ pub(crate) async fn perform<'a>(
             may_unmap,
             no_fallback,
         } => {
-            let span = export.span(offset, len);
             let zeroing = Zeroing {
                 may_unmap,
                 no_fallback,
             };
-            if span.is_aligned() {
-                let _shared = lock_shared(export, &span).await;
-                return zeroing.whole_sectors(export, &span, is_fua).await;
-            }
-            zeroing.with_edges(export, pool, &span, is_fua).await
+            zeroing.zero(tools, export.span(offset, len), is_fua).await
         }
         Step::Trim {
             offset,
             len,
             is_fua,
-        } => trim(export, export.span(offset, len), is_fua).await,
-        Step::Status {
-            offset,
-            len,
-            only_one,
-        } => status(export, export.span(offset, len), only_one).await,
+        } => long::trim(tools, export.span(offset, len), is_fua).await,
+        Step::Cache { offset, len } => long::cache(tools, export.span(offset, len)).await,
+        Step::Status { offset, len, how } => {
+            status::status(export, export.span(offset, len), how).await
+        }
         Step::Flush => {
             export.disk().sync_cache().await?;
             Ok(Done::Nothing)
@@ -256,108 +278,6 @@ fn copy(
     Ok(to.subrange(to_offset, len).copy_from(&from)?)
 }
 
-/// How zeros are written.
-#[derive(Clone, Copy)]
-struct Zeroing {
-    may_unmap: bool,
-    no_fallback: bool,
-}
-
-impl Zeroing {
-    async fn whole_sectors(
-        self,
-        export: &Export,
-        span: &Span,
-        is_fua: bool,
-    ) -> Result<Done, StepError> {
-        let (sector, count) = (span.first_sector(), span.covering_sectors());
-        export
-            .disk()
-            .write_zeroes(sector, count, is_fua, self.may_unmap, self.no_fallback)
-            .await?;
-        Ok(Done::Nothing)
-    }
-
-    /// Zeros that do not begin and end between sectors. The whole sectors go first: where they cannot be done quickly, and
-    /// must, nothing has changed.
-    async fn with_edges(
-        self,
-        export: &Export,
-        pool: &BouncePool,
-        span: &Span,
-        is_fua: bool,
-    ) -> Result<Done, StepError> {
-        let buffer = pool.allocate(span.sector_size()).await?;
-        let _exclusive = lock_exclusive(export, span).await;
-        if let Some(inside) = span.inside() {
-            self.whole_sectors(export, &inside, false).await?;
-        }
-        for edge in span.edges().into_iter().flatten() {
-            let sector = buffer.buffers(true);
-            export
-                .disk()
-                .read_vectored(&sector, edge.first_sector())
-                .await?;
-            let part = sector.subrange(edge.head_len(), edge.len() as usize);
-            let zeros = RequestBuffers::zeros(part.len()).ok_or(DiskError::Unsupported)?;
-            part.copy_from(&zeros).map_err(DiskError::from)?;
-            export
-                .disk()
-                .write_vectored(&sector, edge.first_sector(), false)
-                .await?;
-        }
-        if is_fua {
-            export.disk().sync_cache().await?;
-        }
-        Ok(Done::Nothing)
-    }
-}
-
-/// A hint, so parts of sectors are left alone.
-async fn trim(export: &Export, span: Span, is_fua: bool) -> Result<Done, StepError> {
-    if let Some(inside) = span.inside() {
-        let _shared = lock_shared(export, &inside).await;
-        let (sector, count) = (inside.first_sector(), inside.covering_sectors());
-        export.disk().unmap(sector, count, false).await?;
-        if is_fua {
-            export.disk().sync_cache().await?;
-        }
-    }
-    Ok(Done::Nothing)
-}
-
-async fn status(export: &Export, span: Span, only_one: bool) -> Result<Done, StepError> {
-    let extents_max = if only_one { 1 } else { EXTENTS_MAX };
-    let mut extents: Vec<Descriptor> = Vec::new();
-    let mut sector = span.first_sector();
-    let end_sector = sector + span.covering_sectors();
-    while sector < end_sector {
-        let answer = export
-            .disk()
-            .block_status(sector, end_sector - sector)
-            .await?;
-        if answer.sector_count() == 0 {
-            break;
-        }
-        for extent in answer.extents() {
-            let flags = match extent.state {
-                BlockState::Data => 0,
-                BlockState::Zero => extent_flag::ZERO,
-                BlockState::Hole => extent_flag::HOLE | extent_flag::ZERO,
-            };
-            let len = span.len_within(sector, extent.sector_count);
-            sector += extent.sector_count;
-            let count = extents.len();
-            match extents.last_mut() {
-                Some(last) if last.flags == flags => last.len += len,
-                _ if count == extents_max => return Ok(Done::Extents(extents)),
-                _ => extents.push(Descriptor { len, flags }),
-            }
-        }
-    }
-    Ok(Done::Extents(extents))
-}
-
 async fn lock_shared(export: &Export, span: &Span) -> RangeGuard {
     export.changes().read(span.covering_bytes()).await
 }
@@ -367,7 +287,7 @@ async fn lock_exclusive(export: &Export, span: &Span) -> RangeGuard {
 }
 
 impl Export {
-    fn span(&self, offset: u64, len: u32) -> Span {
+    fn span(&self, offset: u64, len: u64) -> Span {
         Span::new(offset, len, self.disk().sector_shift())
     }
 }

@@ -16,16 +16,16 @@ mod requests;
 
 use crate::export::Export;
 use crate::limits::Limits;
-use crate::protocol::errno::Errno;
-use crate::protocol::replies::{self, ReplyStyle};
-use crate::protocol::request::Command;
+use crate::protocol::contexts::ContextSet;
+use crate::protocol::errno::Purpose;
 use crate::session::{Counters, End, SessionError};
 use crate::slots::{SLOTS_MAX, Slots};
-use crate::step::{Done, Payload, Step, StepError};
+use crate::step::{Done, Payload, Step, StepError, Tools};
 use crate::transport::{Interest, Transport};
 use crate::wakeup::Wakeup;
 use input::Input;
 use intake::{Front, Stuck};
+use nbd_protocol::{Command, Errno, Framing, reply};
 use output::Output;
 use requests::{Delivery, Requests};
 use scsi_buffers::BouncePool;
@@ -38,8 +38,9 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
     pub(crate) export: &'a Export,
-    pub(crate) style: ReplyStyle,
-    pub(crate) has_allocation_context: bool,
+    pub(crate) framing: Framing,
+    /// What a block status tells.
+    pub(crate) contexts: ContextSet,
     pub(crate) limits: &'a Limits,
     pub(crate) counters: &'a Counters,
     pub(crate) wakeup: &'a Arc<Wakeup>,
@@ -83,7 +84,7 @@ struct Transmission<'a, T, F> {
     session: &'a Session<'a>,
     transport: &'a mut T,
     pool: &'a BouncePool,
-    perform: fn(&'a Export, &'a BouncePool, Step) -> F,
+    perform: fn(Tools<'a>, Step) -> F,
     input: Input,
     front: Front,
     front_waker: Waker,
@@ -191,7 +192,12 @@ where
     /// Begins a step of the request numbered `request`.
     fn start_step(&mut self, request: usize, offset: u64, step: Step) -> Result<(), SessionError> {
         self.requests.get(request).steps += 1;
-        let future = (self.perform)(self.session.export, self.pool, step);
+        let tools = Tools {
+            export: self.session.export,
+            pool: self.pool,
+            wakeup: self.session.wakeup,
+        };
+        let future = (self.perform)(tools, step);
         match self.steps.start(Part { request, offset }, future) {
             Some((part, result)) => self.finish_step(part, result),
             None => Ok(()),
@@ -207,11 +213,16 @@ where
         match result {
             Ok(Done::Nothing) => {}
             Ok(Done::Data(payload)) => self.deliver(&part, payload)?,
-            Ok(Done::Extents(extents)) => {
-                let cookie = self.requests.get(part.request).request.cookie;
-                let id = crate::handshake::ALLOCATION_CONTEXT_ID;
-                self.output
-                    .push(replies::block_status(cookie, id, &extents), None);
+            Ok(Done::Extents(found)) => {
+                let request = self.requests.get(part.request).request;
+                let framing = self.session.framing;
+                let last = found.len() - 1;
+                for (index, (context, extents)) in found.iter().enumerate() {
+                    let is_last = index == last;
+                    let id = context.id();
+                    let chunk = reply::block_status(framing, is_last, &request, id, extents);
+                    self.output.push(chunk, None);
+                }
             }
             Err(error) => self.note_failure(part.request, &error),
         }
@@ -221,31 +232,23 @@ where
     /// Sends data of a read, unless the read has already failed.
     fn deliver(&mut self, part: &Part, mut payload: Payload) -> Result<(), SessionError> {
         payload.settle()?;
-        let style = self.session.style;
         let pending = self.requests.get(part.request);
         if pending.failure.is_some() {
             return Ok(());
         }
-        let cookie = pending.request.cookie;
-        let len = payload.len();
-        self.session.counters.bytes_read.add(len as u64);
-        match (&mut pending.delivery, style) {
-            (Delivery::Stream { begun }, _) => {
-                if !*begun {
-                    *begun = true;
-                    self.output.begin_stream(replies::simple_data(cookie));
+        let request = pending.request;
+        let len = payload.len() as u32;
+        self.session.counters.bytes_read.add(len.into());
+        let is_last = pending.is_over();
+        let head = reply::data(self.session.framing, is_last, &request, part.offset, len);
+        match &mut pending.delivery {
+            Delivery::Stream { begun } => {
+                if !std::mem::replace(begun, true) {
+                    self.output.begin_stream(head);
                 }
                 self.output.push_stream(payload);
             }
-            (_, ReplyStyle::Simple) => {
-                self.output
-                    .push(replies::simple_data(cookie), Some(payload));
-            }
-            (_, ReplyStyle::Structured) => {
-                let is_last = pending.is_over();
-                let head = replies::data_chunk(is_last, cookie, part.offset, len as u32);
-                self.output.push(head, Some(payload));
-            }
+            _ => self.output.push(head, Some(payload)),
         }
         Ok(())
     }
@@ -254,8 +257,9 @@ where
         let pending = self.requests.get(index);
         let command = pending.request.command;
         let errno = match error {
-            StepError::Disk(error) => Errno::of_disk(error, pending.request.purpose()),
+            StepError::Disk(error) => Purpose::of(&pending.request).errno(error),
             StepError::Memory(_) => Errno::Io,
+            StepError::Stopped => Errno::Shutdown,
         };
         let message = with_sources(error);
         // One line per connection: a guest on a broken disk would fill the log.
@@ -283,27 +287,26 @@ where
             return self.start_step(index, 0, Step::Flush);
         }
         let pending = self.requests.remove(index);
-        let style = self.session.style;
-        let cookie = pending.request.cookie;
+        let framing = self.session.framing;
+        let request = &pending.request;
         if let Some(failure) = pending.failure {
             self.session.counters.errors.add(1);
             if pending.delivery == (Delivery::Stream { begun: true }) {
                 return Err(SessionError::BrokenReply(failure.message));
             }
-            let reply = replies::error(style, cookie, failure.errno, &failure.message);
+            let reply = reply::error(framing, request, failure.errno, &failure.message);
             self.output.push(reply, None);
             return Ok(());
         }
         match pending.delivery {
             Delivery::Stream { begun: true } => self.output.end_stream(),
             Delivery::AtEnd | Delivery::AtEndFlushed => {
-                let reply = match pending.request.command {
-                    Command::Read => replies::no_data(style, cookie),
-                    _ => replies::success(cookie),
+                let reply = match request.command {
+                    Command::Read => reply::no_data(framing, request),
+                    _ => reply::success(framing, request),
                 };
-                if pending.request.command == Command::Write {
-                    let len = u64::from(pending.request.len);
-                    self.session.counters.bytes_written.add(len);
+                if request.command == Command::Write {
+                    self.session.counters.bytes_written.add(request.len);
                 }
                 self.output.push(reply, None);
             }

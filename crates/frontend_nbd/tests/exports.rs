@@ -5,7 +5,7 @@ mod common;
 use common::client::{
     Client, EINVAL, ENOSPC, OPT_EXPORT_NAME, OPT_GO, OPT_INFO, OPT_LIST, OPT_LIST_META_CONTEXT,
     OPT_SET_META_CONTEXT, READ, REP_ACK, REP_ERR_UNKNOWN, REP_SERVER, STYLES, Style, WRITE,
-    contexts, info_request, option, request, string,
+    contexts, info_request, option, string,
 };
 use common::disk::{Kind, Plan, TestDisk, Traits};
 use common::{DEADLINE, Running, export, pattern, wait_until};
@@ -341,7 +341,7 @@ fn an_export_can_be_removed_after_the_end() {
 fn write_sectors(mut client: Client, base: u64) -> u64 {
     for sector in 0.. {
         let cookie = client.expect_answer(WRITE, (base + sector) * 512, 512);
-        let mut bytes = request(WRITE, 0, cookie, (base + sector) * 512, 512);
+        let mut bytes = client.header(WRITE, 0, cookie, (base + sector) * 512, 512);
         bytes.extend([base as u8 | 1; 512]);
         if !client.try_send(&bytes) || !client.is_answered() {
             return sector;

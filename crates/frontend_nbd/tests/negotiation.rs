@@ -5,11 +5,14 @@ mod common;
 use common::client::{
     BLOCK_STATUS, Client, EINVAL, OPT_GO, OPT_LIST_META_CONTEXT, OPT_SET_META_CONTEXT,
     OPT_STRUCTURED_REPLY, OptionReply, REP_ACK, REP_ERR_INVALID, REP_ERR_UNKNOWN, REP_META_CONTEXT,
-    contexts, info_request, string,
+    REQ_ONE, Style, contexts, info_request, string,
 };
 use common::{Running, export};
-use disklayer_ram::ram_disk;
+use disk_backend::Disk;
+use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
+use disklayer_ram::{RamDiskLayer, ram_disk};
 use frontend_nbd::Limits;
+use futures_lite::future::block_on;
 
 const MIB: u64 = 1 << 20;
 const LIST: u32 = OPT_LIST_META_CONTEXT;
@@ -31,12 +34,14 @@ fn structured(server: &Running) -> Client {
 
 /// What the server says when `base:allocation` is meant, with its number.
 fn allocation(id: u32) -> Vec<OptionReply> {
-    let data = [&id.to_be_bytes()[..], b"base:allocation"].concat();
-    let context = OptionReply {
+    [vec![context(id, "base:allocation")], nothing()].concat()
+}
+
+fn context(id: u32, name: &str) -> OptionReply {
+    OptionReply {
         kind: REP_META_CONTEXT,
-        data,
-    };
-    [vec![context], nothing()].concat()
+        data: [&id.to_be_bytes()[..], name.as_bytes()].concat(),
+    }
 }
 
 fn nothing() -> Vec<OptionReply> {
@@ -73,12 +78,11 @@ fn a_refused_request_for_structured_replies_changes_nothing() {
 }
 
 #[test]
-fn a_list_of_contexts_offers_the_one_there_is() {
+fn a_list_of_contexts_offers_what_is_asked_for() {
     let server = server();
     let mut client = structured(&server);
     for queries in [
-        &[][..],
-        &["base:"],
+        &["base:"][..],
         &["base:allocation"],
         &["qemu:dirty-bitmap:x", "base:", "base:allocation"],
     ] {
@@ -87,6 +91,18 @@ fn a_list_of_contexts_offers_the_one_there_is() {
             allocation(0),
             "{queries:?}"
         );
+    }
+    for queries in [&["platter:"][..], &["platter:layer"]] {
+        let replies = client.ask(LIST, &contexts("first", queries));
+        assert_eq!(
+            replies,
+            [&[context(0, "platter:layer")], &nothing()[..]].concat()
+        );
+    }
+    for queries in [&[][..], &["platter:layer", "base:"]] {
+        let both = [context(0, "base:allocation"), context(0, "platter:layer")];
+        let replies = client.ask(LIST, &contexts("first", queries));
+        assert_eq!(replies, [&both, &nothing()[..]].concat(), "{queries:?}");
     }
     for queries in [
         &["qemu:"][..],
@@ -128,7 +144,7 @@ fn setting_by_wildcard_or_in_another_namespace_selects_nothing() {
     let server = server();
     for queries in [
         &[][..],
-        &["base:"],
+        &["base:", "platter:"],
         &["qemu:allocation-depth"],
         &["base:other"],
     ] {
@@ -202,4 +218,53 @@ fn context_options_of_a_wrong_length_are_refused_and_the_client_may_go_on() {
         }
     }
     assert_eq!(client.ask(SET, &good), allocation(1));
+}
+
+/// A disk of two layers, and their numbers.
+fn layered() -> (Disk, [u64; 2]) {
+    let layers = [2 * MIB, MIB].map(|size| {
+        let layer = RamDiskLayer::new(size).expect("a layer");
+        LayerConfiguration::new(DiskLayer::new(layer))
+    });
+    block_on(async {
+        let stack = LayeredDisk::new(false, layers.into()).await;
+        let disk = Disk::new(stack.expect("a stack")).expect("a disk");
+        let mut ids = [0; 2];
+        for (index, id) in ids.iter_mut().enumerate() {
+            let path = format!("layers/{index}/id");
+            let shown = inspect::inspect(&path, None, &disk).await;
+            *id = shown.expect("it is shown").as_u64().expect("a number");
+        }
+        (disk, ids)
+    })
+}
+
+#[test]
+fn each_extent_names_the_layer_that_answers() {
+    let (disk, [top, _]) = layered();
+    let plain = ram_disk(MIB, false).expect("a disk");
+    let exports = [export("layered", disk), export("plain", plain)];
+    let server = Running::new(exports, Limits::default());
+    for style in [Style::Structured, Style::Extended] {
+        let mut client = server.greeted();
+        client.go_with("layered", style, &["platter:layer", "base:allocation"]);
+        client.write(0, &[1; 65536]);
+        let answer = client.call(BLOCK_STATUS, 0, 0, 1 << 20, &[]);
+        assert_eq!((answer.errno, answer.chunk_count), (0, 2));
+        let rest = MIB - 65536;
+        assert_eq!(answer.extents, [(65536, 0), (rest, 3)]);
+        assert_eq!(answer.layers, [(65536, top), (rest, 0)]);
+        let one = client.call(BLOCK_STATUS, REQ_ONE, 512, 1 << 20, &[]);
+        assert_eq!(one.extents, [(65024, 0)]);
+        assert_eq!(one.layers, [(65024, top)]);
+
+        let mut client = server.greeted();
+        client.go_with("plain", style, &["platter:layer"]);
+        client.write(0, &[1; 512]);
+        let answer = client.call(BLOCK_STATUS, 0, 0, 1 << 20, &[]);
+        assert_eq!((answer.errno, answer.chunk_count), (0, 1));
+        assert_eq!(answer.extents, []);
+        let total: u64 = answer.layers.iter().map(|layer| layer.0).sum();
+        assert_eq!(total, MIB);
+    }
 }

@@ -144,7 +144,7 @@ fn a_read_beyond_the_end_is_invalid() {
         expect_read(&mut client, &content, MIB - 1, 1);
     }
     assert!(
-        disk.count_of(Kind::Read) <= 2,
+        disk.count_of(Kind::Read) <= STYLES.len(),
         "refused before the disk is asked"
     );
 }
@@ -176,7 +176,7 @@ fn a_read_that_fails_is_told_and_explained() {
         let mut client = server.client(style);
         let failed = client.call(READ, 0, 8 * 512, 512, &[]);
         assert_eq!(failed.errno, EIO);
-        if style == Style::Structured {
+        if style != Style::Simple {
             assert!(
                 failed.message.contains("the head fell off"),
                 "{}",
@@ -218,7 +218,7 @@ fn a_simple_read_that_fails_midway_closes_the_connection_and_no_other() {
     });
     let mut other = server.client(Style::Simple);
     let mut client = server.client(Style::Simple);
-    let cookie = client.expect_answer(READ, 0, 5 * MIB as u32);
+    let cookie = client.expect_answer(READ, 0, 5 * MIB as u64);
     client.send(&request(READ, 0, cookie, 0, 5 * MIB as u32));
     let received = client.drain();
     // It began well, so no error could be told any more; what came is right, and is not all.
@@ -309,7 +309,8 @@ fn replies_that_were_begun_are_sent_before_the_connection_ends() {
         disk.hold_all(Kind::Read);
         client.send_request(READ, 0, 512, 1024, &[]);
         disk.wait_for_held(1);
-        client.send(&request(DISC, 0, 0, 0, 0));
+        let goodbye = client.header(DISC, 0, 0, 0, 0);
+        client.send(&goodbye);
         disk.release_all();
         assert!(client.answer().data == content[512..1536]);
         client.expect_closed();

@@ -131,7 +131,7 @@ fn a_client_that_takes_no_replies_holds_a_stop_up_no_longer_than_the_grace() {
         client.receive::<16>();
         clients.push(client);
     }
-    server.wait_for_connections(2);
+    server.wait_for_connections(STYLES.len());
     server.stop().expect("a good end");
     assert_eq!(server.handle.connection_count(), 0);
     assert_eq!(disk.log().last().map(|op| op.kind), Some(Kind::Flush));

@@ -1,24 +1,8 @@
 //! How a disk's errors are told to a client: the one place that decides.
 
 use disk_backend::DiskError;
-
-/// The errors that the protocol knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Errno {
-    /// The export, or a reservation, forbids it.
-    Perm = 1,
-    /// The store failed.
-    Io = 5,
-    /// The request makes no sense, or reads beyond the end.
-    Invalid = 22,
-    /// There is no room, which includes all that lies beyond the end.
-    NoSpace = 28,
-    /// Too large to be sent in one piece.
-    Overflow = 75,
-    /// Zeros cannot be written faster than data.
-    NotSupported = 95,
-}
+use nbd_protocol::command_flag::FAST_ZERO;
+use nbd_protocol::{Command, Errno, Request};
 
 /// Whether a request wants to put data somewhere: what lies beyond the end is no space to those, and nonsense to the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,39 +15,42 @@ pub(crate) enum Purpose {
     StoreFast,
 }
 
-impl Errno {
+impl Purpose {
+    pub(crate) fn of(request: &Request) -> Self {
+        match request.command {
+            Command::WriteZeroes if request.has(FAST_ZERO) => Self::StoreFast,
+            Command::Write | Command::WriteZeroes => Self::Store,
+            _ => Self::Other,
+        }
+    }
+
     /// The error for a request that reaches beyond the end.
-    pub(crate) fn beyond_end(purpose: Purpose) -> Self {
-        match purpose {
-            Purpose::Other => Self::Invalid,
-            Purpose::Store | Purpose::StoreFast => Self::NoSpace,
+    pub(crate) fn beyond_end(self) -> Errno {
+        match self {
+            Self::Other => Errno::Invalid,
+            Self::Store | Self::StoreFast => Errno::NoSpace,
         }
     }
 
     /// The error for what a disk said.
-    pub(crate) fn of_disk(error: &DiskError, purpose: Purpose) -> Self {
+    pub(crate) fn errno(self, error: &DiskError) -> Errno {
         match error {
             // The disk shrank between our check and its own.
-            DiskError::IllegalBlock => Self::beyond_end(purpose),
-            DiskError::InvalidInput => Self::Invalid,
-            DiskError::ReadOnly | DiskError::ReservationConflict => Self::Perm,
-            DiskError::NoSpace => Self::NoSpace,
-            DiskError::Unsupported | DiskError::UnsupportedEject => match purpose {
-                Purpose::StoreFast => Self::NotSupported,
-                Purpose::Other | Purpose::Store => Self::Invalid,
+            DiskError::IllegalBlock => self.beyond_end(),
+            DiskError::InvalidInput => Errno::Invalid,
+            DiskError::ReadOnly | DiskError::ReservationConflict => Errno::Perm,
+            DiskError::NoSpace => Errno::NoSpace,
+            DiskError::Unsupported | DiskError::UnsupportedEject => match self {
+                Self::StoreFast => Errno::NotSupported,
+                Self::Other | Self::Store => Errno::Invalid,
             },
             DiskError::AbortDueToPreemptAndAbort
             | DiskError::Io(_)
             | DiskError::MediumError(..)
-            | DiskError::MemoryAccess(_) => Self::Io,
+            | DiskError::MemoryAccess(_) => Errno::Io,
             // `DiskError` may grow; to a client, what we do not know is a failure of the store.
-            _ => Self::Io,
+            _ => Errno::Io,
         }
-    }
-
-    /// The number on the wire.
-    pub(crate) fn code(self) -> u32 {
-        self as u32
     }
 }
 
@@ -91,7 +78,7 @@ mod tests {
             (DiskError::Unsupported, 22),
         ] {
             for purpose in [Purpose::Other, Purpose::Store] {
-                assert_eq!(Errno::of_disk(&error, purpose).code(), code, "{error:?}");
+                assert_eq!(purpose.errno(&error).code(), code, "{error:?}");
             }
         }
     }
@@ -99,18 +86,15 @@ mod tests {
     #[test]
     fn only_fast_zeros_are_not_supported() {
         let error = DiskError::Unsupported;
-        assert_eq!(
-            Errno::of_disk(&error, Purpose::StoreFast),
-            Errno::NotSupported
-        );
+        assert_eq!(Purpose::StoreFast.errno(&error), Errno::NotSupported);
     }
 
     #[test]
     fn beyond_the_end_is_no_space_to_a_write_and_nonsense_to_a_read() {
         let beyond = DiskError::IllegalBlock;
-        assert_eq!(Errno::of_disk(&beyond, Purpose::Other), Errno::Invalid);
+        assert_eq!(Purpose::Other.errno(&beyond), Errno::Invalid);
         for purpose in [Purpose::Store, Purpose::StoreFast] {
-            assert_eq!(Errno::of_disk(&beyond, purpose), Errno::NoSpace);
+            assert_eq!(purpose.errno(&beyond), Errno::NoSpace);
         }
     }
 }

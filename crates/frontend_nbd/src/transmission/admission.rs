@@ -2,10 +2,10 @@
 
 use crate::export::Export;
 use crate::protocol::REQUEST_BYTES_MAX;
-use crate::protocol::command_flag::DF;
-use crate::protocol::errno::Errno;
-use crate::protocol::replies::ReplyStyle;
-use crate::protocol::request::{Command, Request};
+use crate::protocol::contexts::ContextSet;
+use crate::protocol::errno::Purpose;
+use nbd_protocol::command_flag::DF;
+use nbd_protocol::{Command, Errno, Framing, Request};
 
 /// Checks a request against the protocol, what was agreed on, and the export.
 ///
@@ -13,19 +13,15 @@ use crate::protocol::request::{Command, Request};
 pub(super) fn check(
     request: &Request,
     export: &Export,
-    style: ReplyStyle,
-    has_allocation_context: bool,
+    framing: Framing,
+    contexts: ContextSet,
     unfragmented_max: usize,
 ) -> Result<(), (Errno, &'static str)> {
     let command = request.command;
     if let Command::Unknown(_) = command {
         return Err((Errno::Invalid, "the command is not known here"));
     }
-    let allowed = match style {
-        ReplyStyle::Structured => command.flags_allowed(),
-        ReplyStyle::Simple => command.flags_allowed() & !DF,
-    };
-    if request.flags & !allowed != 0 {
+    if request.flags & !command.flags_allowed(framing) != 0 {
         return Err((Errno::Invalid, "a flag does not belong to the command"));
     }
     if command.changes() && export.is_read_only() {
@@ -38,10 +34,10 @@ pub(super) fn check(
                 _ => Err((Errno::Invalid, "a flush has no offset and no length")),
             };
         }
-        Command::Read | Command::Write if request.len > REQUEST_BYTES_MAX => {
+        Command::Read | Command::Write if request.len > u64::from(REQUEST_BYTES_MAX) => {
             return Err((Errno::Invalid, "the request is longer than 32 MiB"));
         }
-        Command::Read if request.has(DF) && request.len as usize > unfragmented_max => {
+        Command::Read if request.has(DF) && request.len > unfragmented_max as u64 => {
             return Err((
                 Errno::Overflow,
                 "the read is too long to be sent in one piece",
@@ -50,7 +46,7 @@ pub(super) fn check(
         Command::Trim if !export.supports_trim() => {
             return Err((Errno::Invalid, "the export cannot be trimmed"));
         }
-        Command::BlockStatus if !has_allocation_context => {
+        Command::BlockStatus if contexts.is_empty() => {
             return Err((Errno::Invalid, "no metadata context was selected"));
         }
         Command::BlockStatus if request.len == 0 => {
@@ -58,10 +54,10 @@ pub(super) fn check(
         }
         _ => {}
     }
-    match request.offset.checked_add(u64::from(request.len)) {
+    match request.offset.checked_add(request.len) {
         Some(end) if end <= export.size_bytes() => Ok(()),
         _ => Err((
-            Errno::beyond_end(request.purpose()),
+            Purpose::of(request).beyond_end(),
             "the request reaches beyond the end of the export",
         )),
     }

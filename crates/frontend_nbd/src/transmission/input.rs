@@ -1,6 +1,6 @@
 //! Bytes that were received and not yet understood: many small requests arrive with one call.
 
-use crate::protocol::request::HEADER_LEN;
+use nbd_protocol::Framing;
 
 /// Room for a good many small requests. What a large write brings goes past it, to where it is needed.
 const CAPACITY: usize = 64 * 1024;
@@ -26,10 +26,10 @@ impl Input {
         self.start == self.end
     }
 
-    /// The next header, if it is there whole.
-    pub(super) fn take_header(&mut self) -> Option<[u8; HEADER_LEN]> {
-        let header = *self.bytes[self.start..self.end].first_chunk()?;
-        self.start += HEADER_LEN;
+    /// The next header, of `len` bytes, if it is there whole.
+    pub(super) fn take_header(&mut self, len: usize) -> Option<&[u8]> {
+        let header = self.bytes[self.start..self.end].get(..len)?;
+        self.start += len;
         Some(header)
     }
 
@@ -50,7 +50,7 @@ impl Input {
 
     /// Where to receive more; never empty, because less than a header is left when more is wanted.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        debug_assert!(self.end - self.start < HEADER_LEN);
+        debug_assert!(self.end - self.start < Framing::Extended.request_len());
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -79,13 +79,15 @@ mod tests {
     #[test]
     fn headers_come_out_whole_however_they_went_in() {
         let mut input = Input::new();
-        let header: [u8; HEADER_LEN] = std::array::from_fn(|i| i as u8);
-        for split in 0..HEADER_LEN {
-            receive(&mut input, &header[..split]);
-            assert_eq!(input.take_header(), None);
-            receive(&mut input, &header[split..]);
-            assert_eq!(input.take_header(), Some(header));
-            assert!(input.is_empty());
+        for framing in [Framing::Structured, Framing::Extended] {
+            let header: Vec<u8> = (0..framing.request_len()).map(|i| i as u8).collect();
+            for split in 0..header.len() {
+                receive(&mut input, &header[..split]);
+                assert_eq!(input.take_header(header.len()), None);
+                receive(&mut input, &header[split..]);
+                assert_eq!(input.take_header(header.len()), Some(&header[..]));
+                assert!(input.is_empty());
+            }
         }
     }
 

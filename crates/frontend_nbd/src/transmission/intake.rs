@@ -2,13 +2,12 @@
 
 use super::requests::Delivery;
 use super::{REPLIES_MAX, SEND_BYTES, Transmission, admission};
-use crate::protocol::command_flag::{DF, FAST_ZERO, FUA, NO_HOLE, REQ_ONE};
-use crate::protocol::replies::ReplyStyle;
-use crate::protocol::request::{BadMagic, Command, Request};
 use crate::session::{End, SessionError};
 use crate::span::Span;
-use crate::step::{Done, Payload, Step, StepError, WriteAs};
+use crate::step::{Asked, Done, Payload, Step, StepError, WriteAs};
 use crate::transport::Transport;
+use nbd_protocol::command_flag::{DF, FAST_ZERO, FUA, NO_HOLE, REQ_ONE};
+use nbd_protocol::{Command, Framing, Request};
 use scsi_buffers::{BounceBuffer, BounceError};
 use std::fmt;
 use std::io;
@@ -130,12 +129,12 @@ where
         if self.is_full() || self.output.len() >= REPLIES_MAX {
             return Ok(Some(Stuck::NeedsRoom));
         }
-        let Some(header) = self.input.take_header() else {
+        let header_len = self.session.framing.request_len();
+        let Some(header) = self.input.take_header(header_len) else {
             return Ok(Some(Stuck::NeedsInput));
         };
-        let request = Request::parse(&header).map_err(|BadMagic(magic)| {
-            SessionError::Violation(format!("a request begins with {magic:#010x}"))
-        })?;
+        let request = Request::decode(header)
+            .map_err(|bad_magic| SessionError::Violation(bad_magic.to_string()))?;
         if request.command == Command::Disconnect {
             self.front = Front::Ended(End::Disconnected);
             return Ok(None);
@@ -153,22 +152,22 @@ where
         let admitted = admission::check(
             &request,
             session.export,
-            session.style,
-            session.has_allocation_context,
+            session.framing,
+            session.contexts,
             unfragmented_max,
         );
         if let Err((errno, message)) = admitted {
             self.requests.get(index).fail(errno, message.to_owned());
             self.front = Front::Skip {
                 request: index,
-                bytes_left: u64::from(request.payload_len()),
+                bytes_left: request.payload_len(session.framing),
             };
             return Ok(());
         }
         let progress = Progress {
             request: index,
             next: request.offset,
-            end: request.offset + u64::from(request.len),
+            end: request.offset + request.len,
         };
         let Request { offset, len, .. } = request;
         let is_fua = request.has(FUA);
@@ -195,10 +194,15 @@ where
                 may_unmap: !request.has(NO_HOLE),
                 no_fallback: request.has(FAST_ZERO),
             },
+            Command::Cache => Step::Cache { offset, len },
             Command::BlockStatus => Step::Status {
                 offset,
                 len,
-                only_one: request.has(REQ_ONE),
+                how: Asked {
+                    only_one: request.has(REQ_ONE),
+                    contexts: session.contexts,
+                    is_wide: session.framing == Framing::Extended,
+                },
             },
             Command::Disconnect | Command::Unknown(_) => {
                 unreachable!("answered before a step is made")
@@ -223,21 +227,19 @@ where
     }
 
     fn delivery(&self, request: &Request) -> Delivery {
-        let len = request.len as usize;
-        match (request.command, self.session.style) {
-            (Command::Read, ReplyStyle::Structured)
-                if request.has(DF) || len <= self.read_piece_len() =>
-            {
-                Delivery::Whole
+        let fits = |len_max: usize| request.len <= len_max as u64;
+        match request.command {
+            Command::Read if self.session.framing.has_chunks() => {
+                match request.has(DF) || fits(self.read_piece_len()) {
+                    true => Delivery::Whole,
+                    false => Delivery::Chunks,
+                }
             }
-            (Command::Read, ReplyStyle::Structured) => Delivery::Chunks,
-            (Command::Read, ReplyStyle::Simple) if len <= self.unfragmented_max() => {
-                Delivery::Whole
-            }
-            (Command::Read, ReplyStyle::Simple) => Delivery::Stream { begun: false },
-            (Command::BlockStatus, _) => Delivery::Whole,
+            Command::Read if fits(self.unfragmented_max()) => Delivery::Whole,
+            Command::Read => Delivery::Stream { begun: false },
+            Command::BlockStatus => Delivery::Whole,
             // One flush at the end costs less than a durable write for each piece.
-            (Command::Write, _) if request.has(FUA) && len > WRITE_PIECE_BYTES => {
+            Command::Write if request.has(FUA) && !fits(WRITE_PIECE_BYTES) => {
                 Delivery::AtEndFlushed
             }
             _ => Delivery::AtEnd,
@@ -274,7 +276,7 @@ where
         }
         let step = Step::Read {
             offset: next,
-            len: (piece_end - next) as u32,
+            len: piece_end - next,
         };
         self.start_step(request, next, step)?;
         Ok(None)
@@ -298,14 +300,14 @@ where
         let Progress { request, next, end } = progress;
         let pending = self.requests.get(request);
         let has_failed = pending.failure.is_some();
-        let has_pieces = pending.request.len as usize > WRITE_PIECE_BYTES;
+        let has_pieces = pending.request.len > WRITE_PIECE_BYTES as u64;
         let is_fua = pending.request.has(FUA) && !has_pieces;
         let piece_end = self.piece_end(next, end, WRITE_PIECE_BYTES);
         if has_failed {
             return self.give_up_write(progress).map(|()| None);
         }
         let shift = self.session.export.disk().sector_shift();
-        let span = Span::new(next, (piece_end - next) as u32, shift);
+        let span = Span::new(next, piece_end - next, shift);
         let Front::Write(_, piece) = &mut self.front else {
             unreachable!("a write is at the front");
         };

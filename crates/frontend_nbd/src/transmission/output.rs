@@ -2,9 +2,9 @@
 //!
 //! - O1: a reply that is being sent in pieces has the line to itself from its head to its last byte; the others wait.
 
-use crate::protocol::replies::Head;
 use crate::step::Payload;
 use crate::transport::Transport;
+use nbd_protocol::Head;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn payload(text: &str) -> Payload {
-        let span = Span::new(0, text.len() as u32, 9);
+        let span = Span::new(0, text.len() as u64, 9);
         let mut payload = Payload::new(BounceBuffer::unpooled(512).unwrap(), &span);
         payload.room(0).unwrap().copy_from_slice(text.as_bytes());
         payload

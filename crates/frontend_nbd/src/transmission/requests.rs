@@ -2,8 +2,7 @@
 //!
 //! - R1: a request leaves the table when it was taken in whole and none of its steps is under way.
 
-use crate::protocol::errno::Errno;
-use crate::protocol::request::Request;
+use nbd_protocol::{Errno, Request};
 
 /// One request.
 #[derive(Debug)]

@@ -13,9 +13,11 @@ use std::os::unix::net::UnixStream;
 pub(crate) enum Style {
     Simple,
     Structured,
+    /// Structured, with headers of 64 bits.
+    Extended,
 }
 
-pub(crate) const STYLES: [Style; 2] = [Style::Simple, Style::Structured];
+pub(crate) const STYLES: [Style; 3] = [Style::Simple, Style::Structured, Style::Extended];
 
 /// A connection.
 pub(crate) struct Client {
@@ -31,7 +33,7 @@ pub(crate) struct Client {
 struct Waiting {
     command: u16,
     offset: u64,
-    len: u32,
+    len: u64,
     answer: Answer,
     /// Where data has come to, as offsets from the request's.
     filled: Vec<bool>,
@@ -45,8 +47,10 @@ pub(crate) struct Answer {
     pub(crate) errno: u32,
     pub(crate) message: String,
     pub(crate) data: Vec<u8>,
-    /// Lengths and flags.
-    pub(crate) extents: Vec<(u32, u32)>,
+    /// Lengths and flags of `base:allocation`.
+    pub(crate) extents: Vec<(u64, u64)>,
+    /// Lengths and numbers of `platter:layer`.
+    pub(crate) layers: Vec<(u64, u64)>,
     pub(crate) chunk_count: usize,
 }
 
@@ -206,13 +210,26 @@ impl Client {
         self.style = Style::Structured;
     }
 
+    pub(crate) fn negotiate_extended(&mut self) {
+        assert_eq!(self.ask_kind(OPT_EXTENDED_HEADERS, &[]), REP_ACK);
+        self.style = Style::Extended;
+    }
+
     /// Negotiates `style`, block status where it can be had, and the export `name`.
     pub(crate) fn go(&mut self, name: &str, style: Style) {
-        if style == Style::Structured {
-            self.negotiate_structured();
-            let replies = self.ask(OPT_SET_META_CONTEXT, &contexts(name, &["base:allocation"]));
-            assert_eq!(replies.len(), 2, "{replies:?}");
-            assert_eq!(replies[0].data[..4], 1_u32.to_be_bytes());
+        self.go_with(name, style, &["base:allocation"]);
+    }
+
+    /// The same with these contexts, each of which must be offered.
+    pub(crate) fn go_with(&mut self, name: &str, style: Style, queries: &[&str]) {
+        match style {
+            Style::Simple => {}
+            Style::Structured => self.negotiate_structured(),
+            Style::Extended => self.negotiate_extended(),
+        }
+        if style != Style::Simple {
+            let replies = self.ask(OPT_SET_META_CONTEXT, &contexts(name, queries));
+            assert_eq!(replies.len(), queries.len() + 1, "{replies:?}");
         }
         let replies = self.ask(OPT_GO, &info_request(name, &[]));
         assert_eq!(replies.last().map(|last| last.kind), Some(REP_ACK));
@@ -236,14 +253,49 @@ impl Client {
         len: u32,
         payload: &[u8],
     ) -> u64 {
+        self.send_long(command, flags, offset, len.into(), payload)
+    }
+
+    /// The same with a length that may need an extended header.
+    pub(crate) fn send_long(
+        &mut self,
+        command: u16,
+        flags: u16,
+        offset: u64,
+        len: u64,
+        payload: &[u8],
+    ) -> u64 {
         let cookie = self.expect_answer(command, offset, len);
-        self.send(&request(command, flags, cookie, offset, len));
+        let header = self.header(command, flags, cookie, offset, len);
+        self.send(&header);
         self.send(payload);
         cookie
     }
 
+    /// The header of a request; that of a write says that it has a payload, where it must.
+    pub(crate) fn header(
+        &self,
+        command: u16,
+        flags: u16,
+        cookie: u64,
+        offset: u64,
+        len: u64,
+    ) -> Vec<u8> {
+        let announced = if command == WRITE { PAYLOAD_LEN } else { 0 };
+        match self.style {
+            Style::Extended => extended_request(command, flags | announced, cookie, offset, len),
+            _ => request(
+                command,
+                flags,
+                cookie,
+                offset,
+                len.try_into().expect("32 bits"),
+            ),
+        }
+    }
+
     /// Notes a request that the test sends itself, and returns the cookie for it.
-    pub(crate) fn expect_answer(&mut self, command: u16, offset: u64, len: u32) -> u64 {
+    pub(crate) fn expect_answer(&mut self, command: u16, offset: u64, len: u64) -> u64 {
         let cookie = self.next_cookie;
         self.next_cookie += 1;
         let answer = Answer {
@@ -270,8 +322,9 @@ impl Client {
     pub(crate) fn answer(&mut self) -> Answer {
         loop {
             let cookie = match self.u32() {
-                0x6744_6698 => self.simple_reply(),
+                0x6744_6698 if self.style != Style::Extended => self.simple_reply(),
                 0x668e_33ef if self.style == Style::Structured => self.chunk(),
+                0x6e8a_278c if self.style == Style::Extended => self.chunk(),
                 magic => panic!("a reply begins with {magic:#x}"),
             };
             if let Some(cookie) = cookie {
@@ -309,7 +362,16 @@ impl Client {
         let flags = self.u16();
         let kind = self.u16();
         let cookie = self.u64();
-        let len = self.u32() as usize;
+        let is_extended = self.style == Style::Extended;
+        if is_extended {
+            let offset = self.u64();
+            let waiting = self.waiting.get(&cookie).expect("a request of mine");
+            assert_eq!(offset, waiting.offset);
+        }
+        let len = match is_extended {
+            true => self.u64() as usize,
+            false => self.u32() as usize,
+        };
         assert!(len < 64 << 20, "a chunk of {len} bytes");
         let payload = self.receive_vec(len);
         let waiting = self.waiting.get_mut(&cookie).expect("a request of mine");
@@ -317,7 +379,8 @@ impl Client {
         match kind {
             0 => assert_eq!((flags, len), (1, 0)),
             1 => waiting.take_data(&payload),
-            5 => waiting.take_extents(&payload),
+            5 if !is_extended => waiting.take_extents(&payload, 4),
+            6 if is_extended => waiting.take_extents(&payload, 8),
             0x8001 => waiting.take_error(&payload),
             _ => panic!("a chunk of kind {kind:#x}"),
         }
@@ -358,7 +421,8 @@ impl Client {
 
     /// Says goodbye, and waits until the server has closed the connection.
     pub(crate) fn disconnect(mut self) {
-        self.send(&request(DISC, 0, 0, 0, 0));
+        let goodbye = self.header(DISC, 0, 0, 0, 0);
+        self.send(&goodbye);
         self.expect_closed();
     }
 }
@@ -386,13 +450,30 @@ impl Waiting {
         filled.fill(true);
     }
 
-    fn take_extents(&mut self, payload: &[u8]) {
+    /// `width` is that of a length, or of a value, in bytes.
+    fn take_extents(&mut self, payload: &[u8], width: usize) {
         assert_eq!(self.command, BLOCK_STATUS);
-        assert_eq!(payload[..4], 1_u32.to_be_bytes(), "the context's number");
-        let (words, rest) = payload[4..].as_chunks();
-        assert!(rest.is_empty() && !words.is_empty());
-        let words: Vec<_> = words.iter().copied().map(u32::from_be_bytes).collect();
-        self.answer.extents = words.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |all, byte| all << 8 | u64::from(*byte))
+        };
+        let mut rest = &payload[4..];
+        if width == 8 {
+            let count = number(&rest[..4]);
+            rest = &rest[4..];
+            assert_eq!(rest.len() as u64, count * 16, "the count of extents");
+        }
+        assert!(rest.len().is_multiple_of(2 * width) && !rest.is_empty());
+        let pairs = rest.chunks(2 * width);
+        let pairs = pairs.map(|pair| (number(&pair[..width]), number(&pair[width..])));
+        let into = match number(&payload[..4]) {
+            1 => &mut self.answer.extents,
+            2 => &mut self.answer.layers,
+            other => panic!("no context has the number {other}"),
+        };
+        assert!(into.is_empty(), "a context is answered once");
+        into.extend(pairs);
     }
 
     fn take_error(&mut self, payload: &[u8]) {
