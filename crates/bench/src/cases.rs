@@ -1,0 +1,245 @@
+//! What is measured.
+
+use crate::copies::{Memory, WORKING_SET_BYTES};
+use crate::disks::{self, SECTOR_BYTES};
+use crate::measure::{Pair, Side, each, scattered, slowdown_of_two, time};
+use disk_backend::Disk;
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+use std::sync::Mutex;
+
+/// One row of the table.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// What it is held against.
+    pub(crate) limit: &'static str,
+    /// The ratio to reach.
+    pub(crate) goal: f64,
+    /// In a round.
+    pub(crate) operation_count: u64,
+    pub(crate) prepare: Box<dyn Fn() -> Pair>,
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// Every case.
+pub(crate) fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (size, text, count, read_goal, write_goal) in [
+        (4 * KIB, "4 KiB random", 200_000, 1.3, 1.5),
+        (64 * KIB, "64 KiB random", 20_000, 1.15, 1.15),
+        (MIB, "1 MiB random", 1500, 1.1, 1.1),
+    ] {
+        cases.push(Case {
+            name: leak(format!("RAM, {text} read")),
+            limit: "copy",
+            goal: read_goal,
+            operation_count: count,
+            prepare: Box::new(move || Pair::new(reads(disks::full(), size), copies_out(size))),
+        });
+        cases.push(Case {
+            name: leak(format!("RAM, {text} overwrite")),
+            limit: "copy",
+            goal: write_goal,
+            operation_count: count,
+            prepare: Box::new(move || Pair::new(writes(disks::full(), size), copies_in(size))),
+        });
+    }
+    cases.extend([
+        Case {
+            name: "RAM, 4 KiB first write",
+            limit: "copy into fresh memory",
+            goal: 1.2,
+            operation_count: (WORKING_SET_BYTES / (4 * KIB)) as u64,
+            prepare: Box::new(first_writes),
+        },
+        Case {
+            name: "RAM, two threads, own halves, 4 KiB overwrite: slowdown",
+            limit: "the copy's slowdown",
+            goal: 1.0 / 0.95,
+            operation_count: 200_000,
+            prepare: Box::new(two_writers),
+        },
+        Case {
+            name: "64 layers, 4 KiB read of sectors no upper layer covers",
+            limit: "1 layer",
+            goal: 1.5,
+            operation_count: 20_000,
+            prepare: Box::new(|| deep_reads(1)),
+        },
+        Case {
+            name: "64 layers, 4 KiB read of sectors in any layer",
+            limit: "1 layer",
+            goal: 1.7,
+            operation_count: 4000,
+            prepare: Box::new(|| deep_reads(0)),
+        },
+        Case {
+            name: "read cache over RAM, 4 KiB cold miss",
+            limit: "three copies, one into fresh memory",
+            goal: 1.2,
+            operation_count: (WORKING_SET_BYTES / (4 * KIB)) as u64,
+            prepare: Box::new(cold_misses),
+        },
+        Case {
+            name: "read cache over RAM, 4 KiB warm hit",
+            limit: "RAM disk",
+            goal: 1.05,
+            operation_count: 200_000,
+            prepare: Box::new(warm_hits),
+        },
+        Case {
+            name: "write-through, RAM over RAM, 4 KiB overwrite",
+            limit: "three copies",
+            goal: 1.5,
+            operation_count: 100_000,
+            prepare: Box::new(|| {
+                Pair::new(writes(disks::mirrored(), 4 * KIB), three_copies(4 * KIB))
+            }),
+        },
+    ]);
+    cases
+}
+
+/// A few names, once.
+fn leak(name: String) -> &'static str {
+    name.leak()
+}
+
+/// The byte offset of an operation of `size` bytes.
+fn offset(number: u64, size: usize) -> usize {
+    scattered(number, (WORKING_SET_BYTES / size) as u64) as usize * size
+}
+
+fn sector(offset: usize) -> u64 {
+    (offset / SECTOR_BYTES) as u64
+}
+
+fn read(disk: &Disk, offset: usize, block: &mut [u8]) {
+    let host = HostBuffers::from_mut(block);
+    block_on(disk.read_vectored(&host.buffers(), sector(offset))).expect("a read of memory");
+}
+
+fn write(disk: &Disk, offset: usize, block: &[u8]) {
+    let host = HostBuffers::from_ref(block);
+    block_on(disk.write_vectored(&host.buffers(), sector(offset), false))
+        .expect("a write to memory");
+}
+
+fn reads(disk: Disk, size: usize) -> Side {
+    let mut block = vec![0; size];
+    each(move |number| read(&disk, offset(number, size), &mut block))
+}
+
+fn writes(disk: Disk, size: usize) -> Side {
+    let block = vec![3; size];
+    each(move |number| write(&disk, offset(number, size), &block))
+}
+
+fn copies_out(size: usize) -> Side {
+    let (memory, mut block) = (Memory::full(), vec![0; size]);
+    each(move |number| memory.read(offset(number, size), &mut block))
+}
+
+fn copies_in(size: usize) -> Side {
+    let (mut memory, block) = (Memory::full(), vec![3; size]);
+    each(move |number| memory.write(offset(number, size), &block))
+}
+
+fn three_copies(size: usize) -> Side {
+    let (mut upper, mut lower) = (Memory::full(), Memory::full());
+    let (block, mut private) = (vec![3; size], vec![0; size]);
+    each(move |number| {
+        private.copy_from_slice(std::hint::black_box(&block));
+        upper.write(offset(number, size), &private);
+        lower.write(offset(number, size), &private);
+    })
+}
+
+/// Every page once: to a disk, and to memory, that is new in every round.
+fn first_writes() -> Pair {
+    let block = vec![3; 4 * KIB];
+    let same = block.clone();
+    let ours = move |count| {
+        let disk = disks::empty();
+        time(count, |number| {
+            write(&disk, number as usize * block.len(), &block)
+        })
+    };
+    let limit = move |count| {
+        let mut memory = Memory::fresh();
+        time(count, |number| {
+            memory.write(number as usize * same.len(), &same)
+        })
+    };
+    Pair::new(Box::new(ours), Box::new(limit))
+}
+
+fn two_writers() -> Pair {
+    const SIZE: usize = 4 * KIB;
+    let disk = disks::full();
+    let half = |number| offset(number, SIZE) % (WORKING_SET_BYTES / 2);
+    let ours = move |count| {
+        slowdown_of_two(count, |thread, count| {
+            let block = vec![thread as u8; SIZE];
+            let base = thread as usize * (WORKING_SET_BYTES / 2);
+            (0..count).for_each(|number| write(&disk, base + half(number), &block));
+        })
+    };
+    let halves = Memory::full().halves().map(Mutex::new);
+    let limit = move |count| {
+        slowdown_of_two(count, |thread, count| {
+            let block = vec![thread as u8; SIZE];
+            let mut memory = halves[thread as usize].lock().expect("nobody panics");
+            (0..count).for_each(|number| memory.write(half(number), &block));
+        })
+    };
+    Pair::new(Box::new(ours), Box::new(limit))
+}
+
+/// Reads of every 16th page, from the one numbered `first` on: 0 for those that upper layers cover.
+fn deep_reads(first: u64) -> Pair {
+    const SIZE: usize = 4 * KIB;
+    let side = |disk: Disk| {
+        let mut block = vec![0; SIZE];
+        let pages = (WORKING_SET_BYTES / SIZE) as u64;
+        each(move |number| {
+            let page = scattered(number, pages / 16) * 16 + first;
+            read(&disk, page as usize * SIZE, &mut block);
+        })
+    };
+    Pair::new(side(disks::deep(64)), side(disks::deep(1)))
+}
+
+fn cold_misses() -> Pair {
+    const SIZE: usize = 4 * KIB;
+    let ours = |count| {
+        let (disk, mut block) = (disks::cached(), vec![0; SIZE]);
+        time(count, |number| {
+            read(&disk, number as usize * SIZE, &mut block)
+        })
+    };
+    let lower = Memory::full();
+    let limit = move |count| {
+        let mut cache = Memory::fresh();
+        let (mut private, mut block) = (vec![0; SIZE], vec![0; SIZE]);
+        time(count, |number| {
+            let offset = number as usize * SIZE;
+            lower.read(offset, &mut private);
+            block.copy_from_slice(std::hint::black_box(&private));
+            cache.write(offset, std::hint::black_box(&private));
+        })
+    };
+    Pair::new(Box::new(ours), Box::new(limit))
+}
+
+fn warm_hits() -> Pair {
+    const SIZE: usize = 4 * KIB;
+    let cached = disks::cached();
+    let mut block = vec![0; MIB];
+    for offset in (0..WORKING_SET_BYTES).step_by(MIB) {
+        read(&cached, offset, &mut block);
+    }
+    Pair::new(reads(cached, SIZE), reads(disks::full(), SIZE))
+}

@@ -1,0 +1,87 @@
+//! The disks that are measured.
+
+use crate::copies::WORKING_SET_BYTES;
+use disk_backend::Disk;
+use disk_layered::{DiskLayer, LayerConfiguration, LayerIo, LayeredDisk};
+use disklayer_ram::RamDiskLayer;
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+
+pub(crate) const SECTOR_BYTES: usize = 512;
+
+/// The page that a write to a RAM layer takes.
+const PAGE_BYTES: usize = 4096;
+
+fn ram() -> RamDiskLayer {
+    RamDiskLayer::new(WORKING_SET_BYTES as u64).expect("a size of whole sectors")
+}
+
+fn stack(layers: Vec<LayerConfiguration>) -> Disk {
+    let disk = block_on(LayeredDisk::new(false, layers)).expect("a legal stack");
+    Disk::new(disk).expect("valid sector sizes")
+}
+
+fn plain(layer: RamDiskLayer) -> LayerConfiguration {
+    LayerConfiguration::new(DiskLayer::new(layer))
+}
+
+/// A RAM disk without content.
+pub(crate) fn empty() -> Disk {
+    stack(vec![plain(ram())])
+}
+
+/// A RAM disk of which every sector is data.
+pub(crate) fn full() -> Disk {
+    stack(vec![plain(full_layer())])
+}
+
+fn full_layer() -> RamDiskLayer {
+    let layer = ram();
+    let data = vec![1; 1 << 20];
+    let host = HostBuffers::from_ref(&data);
+    for offset in (0..WORKING_SET_BYTES).step_by(data.len()) {
+        let sector = (offset / SECTOR_BYTES) as u64;
+        block_on(layer.write(&host.buffers(), sector, false)).expect("there is memory");
+    }
+    layer
+}
+
+/// A full layer below `depth - 1` others. One in 16 of the pages is in them, each in one that is chosen by its place.
+pub(crate) fn deep(depth: u64) -> Disk {
+    let uppers: Vec<_> = (1..depth).map(|_| ram()).collect();
+    let data = [2; PAGE_BYTES];
+    let host = HostBuffers::from_ref(&data);
+    for page in (0..(WORKING_SET_BYTES / PAGE_BYTES) as u64).step_by(16) {
+        if let Some(upper) = layer_of(page, depth).checked_sub(1) {
+            let sector = page * (PAGE_BYTES / SECTOR_BYTES) as u64;
+            let upper = &uppers[upper as usize];
+            block_on(upper.write(&host.buffers(), sector, false)).expect("there is memory");
+        }
+    }
+    let mut layers: Vec<_> = uppers.into_iter().map(plain).collect();
+    layers.push(plain(full_layer()));
+    stack(layers)
+}
+
+/// Which layer a page of [`deep`] is in if it is covered: 0 for the lowest, which has them all.
+fn layer_of(page: u64, depth: u64) -> u64 {
+    (page / 16) % depth
+}
+
+/// A cache in memory over a full RAM layer.
+pub(crate) fn cached() -> Disk {
+    let cache = LayerConfiguration {
+        read_cache: true,
+        ..plain(ram())
+    };
+    stack(vec![cache, plain(full_layer())])
+}
+
+/// Two full RAM layers, the upper one a copy of the lower.
+pub(crate) fn mirrored() -> Disk {
+    let through = LayerConfiguration {
+        write_through: true,
+        ..plain(full_layer())
+    };
+    stack(vec![through, plain(full_layer())])
+}
