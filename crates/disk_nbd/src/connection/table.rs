@@ -83,10 +83,7 @@ impl Table {
         self.request_count += 1;
         let cookie = self.request_count << INDEX_BITS | index as u64;
         let claim = self.claim(&operation);
-        if matches!(claim, Claim::Waiting(_)) {
-            self.shared.counters.waits_for_sectors.add(1);
-        }
-        self.slots[index] = Some(InFlight {
+        let request = self.slots[index].insert(InFlight {
             cookie,
             operation,
             promise,
@@ -95,27 +92,30 @@ impl Table {
             extents: Extents::new(),
             failure: None,
         });
-        self.advance(cookie, output);
+        match request.claim {
+            Claim::Sent { .. } => output.push(request.message(), self.shared.framing),
+            Claim::Waiting(_) => {
+                self.shared.counters.waits_for_sectors.add(1);
+                // Takes its place in the queue.
+                self.advance(cookie, output);
+            }
+        }
     }
 
     fn claim(&self, operation: &Operation) -> Claim {
         let range = operation.offset..operation.offset + operation.len;
         let locks = &self.locks;
         let guard = match operation.command {
-            Command::Read => locks.try_read(range.clone()),
+            Command::Read | Command::BlockStatus => locks.try_read(range.clone()),
             Command::Write | Command::WriteZeroes | Command::Trim => locks.try_write(range.clone()),
-            // A flush is about what was answered before. A status may tell of any instant, so it needs no order either (C12).
+            // A flush is about what was answered before.
             _ => return Claim::Sent { _sectors: None },
         };
         match guard {
             Some(guard) => Claim::Sent {
                 _sectors: Some(guard),
             },
-            None => Claim::Waiting(wait_for(
-                locks.clone(),
-                range,
-                operation.command == Command::Read,
-            )),
+            None => Claim::Waiting(wait_for(locks.clone(), range, !operation.command.changes())),
         }
     }
 
@@ -129,25 +129,24 @@ impl Table {
         }
     }
 
-    /// Looks whether a request has its sectors, and sends it if so.
+    /// Looks whether a request that waits has its sectors, and sends it if so.
     fn advance(&mut self, cookie: u64, output: &mut Output) {
         let ready = Arc::clone(&self.ready);
+        let framing = self.shared.framing;
         let Some(request) = self.slot(cookie) else {
             return;
         };
-        if let Claim::Waiting(waiting) = &mut request.claim {
-            let waker = Waker::from(Arc::new(Ready { ready, cookie }));
-            match waiting.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Pending => return,
-                Poll::Ready(guard) => {
-                    request.claim = Claim::Sent {
-                        _sectors: Some(guard),
-                    };
-                }
-            }
+        // Whoever was woken twice was sent once.
+        let Claim::Waiting(waiting) = &mut request.claim else {
+            return;
+        };
+        let waker = Waker::from(Arc::new(Ready { ready, cookie }));
+        if let Poll::Ready(guard) = waiting.as_mut().poll(&mut Context::from_waker(&waker)) {
+            request.claim = Claim::Sent {
+                _sectors: Some(guard),
+            };
+            output.push(request.message(), framing);
         }
-        let message = request.message();
-        output.push(message, self.shared.framing);
     }
 
     fn slot(&mut self, cookie: u64) -> Option<&mut InFlight> {

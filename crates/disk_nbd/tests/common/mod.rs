@@ -3,10 +3,11 @@
 
 pub(crate) mod script;
 
-use disk_backend::Disk;
+use disk_backend::{Disk, DiskError};
 use disk_nbd::{NbdAddress, NbdDisk, NbdOptions, NbdUri};
 use frontend_nbd::{Export, Limits, ListenAddress, Server, ServerHandle};
 use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -79,4 +80,45 @@ pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
     bytes
+}
+
+/// What `work` gives, which it does on a thread of its own; a test whose work hangs fails.
+#[track_caller]
+pub(crate) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let worker = std::thread::spawn(move || {
+        let result = work();
+        // Who waited too long is gone.
+        let _ = sender.send(());
+        result
+    });
+    match receiver.recv_timeout(TIME_MAX) {
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
+        // Done, or panicked: the thread has ended or is about to.
+        _ => match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
+    }
+}
+
+/// Reads `len` bytes from `sector` on.
+pub(crate) fn read(disk: &Disk, sector: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+    let mut bytes = vec![0xee; len];
+    let buffers = HostBuffers::from_mut(&mut bytes);
+    block_on(disk.read_vectored(&buffers.buffers(), sector))?;
+    drop(buffers);
+    Ok(bytes)
+}
+
+/// Writes `bytes` from `sector` on.
+pub(crate) fn write(disk: &Disk, sector: u64, bytes: &[u8], fua: bool) -> Result<(), DiskError> {
+    let buffers = HostBuffers::from_ref(bytes);
+    block_on(disk.write_vectored(&buffers.buffers(), sector, fua))
+}
+
+/// An error with its source.
+pub(crate) fn text(error: &DiskError) -> String {
+    let source = std::error::Error::source(error).map_or(String::new(), ToString::to_string);
+    format!("{error}: {source}")
 }

@@ -9,8 +9,10 @@ use nbd_protocol::{
     ReplyKind, Request, greeting, push_reply, transmission_flag,
 };
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The size of the export, in bytes.
@@ -118,9 +120,37 @@ impl Peer {
         Ok(bytes)
     }
 
-    /// Whether the client has ended the connection, whatever it sent before.
-    pub(crate) fn is_left(&mut self) -> bool {
-        matches!(io::copy(&mut self.stream, &mut io::sink()), Ok(_) | Err(_))
+    /// Waits until the client has ended the connection, whatever it sends before.
+    pub(crate) fn wait_for_end(&mut self) {
+        // An error is an end too.
+        let _ = io::copy(&mut self.stream, &mut io::sink());
+    }
+
+    /// Ends the connection.
+    pub(crate) fn hang_up(&mut self) {
+        self.stream.shutdown(Shutdown::Both).expect("it is open");
+    }
+
+    /// The same connection once more, for another thread.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            stream: self.stream.try_clone().expect("there are descriptors"),
+            framing: self.framing,
+        }
+    }
+
+    /// Sends these bytes again and again, a few at a time, until the client has ended the connection.
+    pub(crate) fn drip(&mut self, bytes: &[u8]) {
+        self.stream
+            .set_read_timeout(Some(Duration::from_millis(5)))
+            .expect("not zero");
+        for piece in bytes.chunks(7).cycle() {
+            self.send(piece);
+            match self.receive(1) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+        }
     }
 
     pub(crate) fn greet(&mut self) -> io::Result<()> {
