@@ -1,8 +1,8 @@
 //! One connection: its thread, and what others see of it.
 
-use crate::exports::{Exports, Offer, Place};
+use crate::exports::{Exports, NoPlace, Offer, Place};
 use crate::handshake::{self, Outcome};
-use crate::limits::Limits;
+use crate::limits::LiveLimits;
 use crate::session::{Counters, End, SessionError};
 use crate::transmission::{self, Session};
 use crate::transport::Socket;
@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A connection, as its server sees it. Nothing here is locked while data moves.
 #[derive(Debug)]
@@ -54,8 +55,13 @@ impl Connection {
         let _ = rustix::net::shutdown(&*self.socket, Shutdown::Read);
     }
 
+    /// Has the connection's thread look around, if it sleeps and nothing is in flight.
+    pub(crate) fn wake(&self) {
+        self.wakeup.notify();
+    }
+
     /// The work of the connection's thread. Whatever happens in it, a panic included, ends here, with one line in the log.
-    pub(crate) fn serve(self: &Arc<Self>, exports: &Exports, limits: &Limits) {
+    pub(crate) fn serve(self: &Arc<Self>, exports: &Exports, limits: &LiveLimits) {
         let served =
             std::panic::catch_unwind(AssertUnwindSafe(|| self.serve_session(exports, limits)));
         let peer = self.peer.as_str();
@@ -86,11 +92,12 @@ impl Connection {
     fn serve_session(
         self: &Arc<Self>,
         exports: &Exports,
-        limits: &Limits,
+        limits: &LiveLimits,
     ) -> Result<End, SessionError> {
         let mut transport = Socket::new(Arc::clone(&self.socket), Arc::clone(&self.wakeup));
         let hall = Hall {
             exports,
+            limits,
             connection: self,
         };
         let agreement = match handshake::negotiate(&mut transport, &self.wakeup, &hall)? {
@@ -117,6 +124,7 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) struct Hall<'a> {
     exports: &'a Exports,
+    limits: &'a LiveLimits,
     connection: &'a Arc<Connection>,
 }
 
@@ -131,9 +139,25 @@ impl Hall<'_> {
         self.exports.after(name)
     }
 
-    /// Chooses an export for good; `None` if it was removed meanwhile.
-    pub(crate) fn enter(&self, offer: &Arc<Offer>) -> Option<Place> {
-        offer.enter(self.connection)
+    /// When a client that has come now must have chosen.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let timeout = self.limits.handshake_timeout()?;
+        Some(Instant::now() + timeout)
+    }
+
+    /// Chooses an export for good.
+    pub(crate) fn enter(&self, offer: &Arc<Offer>) -> Result<Place, NoPlace> {
+        let connections_max = self.limits.connections_per_export_max();
+        let entered = offer.enter(self.connection, connections_max);
+        if entered.as_ref().err() == Some(&NoPlace::Full) && offer.refuse() {
+            tracing::warn!(
+                peer = self.connection.peer,
+                export = offer.name(),
+                "refused: as many connections as may use the export already; more of them are only counted, until there are \
+                 none for 10 seconds"
+            );
+        }
+        entered
     }
 }
 
@@ -142,6 +166,9 @@ impl End {
         match self {
             Self::Disconnected => "the client disconnected",
             Self::HungUp => "the client hung up",
+            Self::Silent => "the client never said a word",
+            Self::Refused => "as many connections as may use the export already",
+            Self::Idle => "the client was idle for too long (limits/idle_timeout_s)",
             Self::Stopped => "the server stops, or the export was removed",
         }
     }

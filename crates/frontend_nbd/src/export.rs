@@ -1,5 +1,6 @@
 //! Disks under names.
 
+use crate::limits::OptionalCount;
 use crate::protocol::REQUEST_BYTES_MAX;
 use disk_backend::{Disk, UnmapBehavior};
 use inspect::Inspect;
@@ -21,6 +22,8 @@ pub struct Export {
     description: String,
     read_only: bool,
     disk: Disk,
+    #[inspect(skip)]
+    connections_max: OptionalCount,
     /// Held exclusively, in bytes, while a part of a sector is changed; shared by every other change.
     #[inspect(skip)]
     changes: RangeLock,
@@ -32,7 +35,8 @@ pub struct Export {
 pub enum InvalidExport {
     /// The name or the description cannot be sent.
     #[error(
-        "export {name:?}: the {part} must be at most {STRING_LEN_MAX} bytes long and contain no zero byte"
+        "export {}: the {part} must be at most {STRING_LEN_MAX} bytes long and contain no zero byte",
+        shortened(.name)
     )]
     Text {
         /// The export's name.
@@ -58,6 +62,16 @@ pub enum InvalidExport {
     },
 }
 
+/// A name as it is shown: whole, unless nobody would read it.
+fn shortened(name: &str) -> String {
+    const SHOWN_LEN_MAX: usize = 64;
+    let shown = &name[..name.floor_char_boundary(SHOWN_LEN_MAX)];
+    match shown.len() == name.len() {
+        true => format!("{name:?}"),
+        false => format!("{shown:?}... ({} bytes)", name.len()),
+    }
+}
+
 impl Export {
     /// A disk under a name. The empty name is that of the default export.
     ///
@@ -77,6 +91,7 @@ impl Export {
             description: String::new(),
             read_only: disk.is_read_only(),
             disk,
+            connections_max: OptionalCount::new(None),
             changes: RangeLock::new(),
         })
     }
@@ -104,6 +119,14 @@ impl Export {
         self
     }
 
+    /// Lets only so many connections use it at once, whatever [`Limits::connections_per_export_max`](crate::Limits) says. It can
+    /// be changed while the export is served, in the inspection tree, as `exports/NAME/connections_max`.
+    #[must_use]
+    pub fn with_connections_max(mut self, count: usize) -> Self {
+        self.connections_max = OptionalCount::new(Some(count));
+        self
+    }
+
     /// The name that clients choose it by.
     pub fn name(&self) -> &str {
         &self.name
@@ -121,6 +144,10 @@ impl Export {
 
     pub(crate) fn description(&self) -> &str {
         &self.description
+    }
+
+    pub(crate) fn connections_max(&self) -> &OptionalCount {
+        &self.connections_max
     }
 
     pub(crate) fn changes(&self) -> &RangeLock {

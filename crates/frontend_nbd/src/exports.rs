@@ -7,6 +7,7 @@
 
 use crate::connection::Connection;
 use crate::export::{Export, InvalidExport};
+use crate::refusals::Refusals;
 use disk_backend::DiskError;
 use futures_lite::future::block_on;
 use inspect::Inspect;
@@ -52,8 +53,18 @@ pub(crate) struct Offer {
     users: Mutex<Users>,
     /// Notified whenever a user leaves.
     left: Condvar,
+    refusals: Refusals,
     /// The last field, so that the disk is dropped before it is.
     farewell: Farewell,
+}
+
+/// Why an export has no place for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// It was removed.
+    Removed,
+    /// As many connections as may are using it.
+    Full,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +120,7 @@ impl Exports {
             name: name.to_owned(),
         })?;
         offer.see_everybody_out();
-        let flushed = offer.flush().map_err(|source| RemoveExportError::Flush {
+        let flushed = block_on(offer.flush()).map_err(|source| RemoveExportError::Flush {
             export: name.to_owned(),
             source,
         });
@@ -151,6 +162,10 @@ impl Exports {
         behind.next().map(|(_, offer)| Arc::clone(offer))
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Offer>> {
+        self.by_name.lock().values().map(Arc::clone).collect()
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.by_name.lock().keys().cloned().collect()
     }
@@ -177,22 +192,36 @@ impl Offer {
             export,
             users: Mutex::default(),
             left: Condvar::new(),
+            refusals: Refusals::default(),
             farewell: Farewell::default(),
         }
     }
 
-    /// A place for the connection numbered `number`, or `None` if the export is closed (E2).
-    pub(crate) fn enter(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Place> {
+    /// A place for `connection`, among at most `connections_max` unless the export has its own limit.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        connections_max: Option<usize>,
+    ) -> Result<Place, NoPlace> {
         let number = connection.number();
         let mut users = self.users.lock();
         if users.is_closed {
-            return None;
+            return Err(NoPlace::Removed);
+        }
+        let connections_max = self.export.connections_max().get().or(connections_max);
+        if connections_max.is_some_and(|max| users.connections.len() >= max) {
+            return Err(NoPlace::Full);
         }
         users.connections.insert(number, Arc::clone(connection));
-        Some(Place {
+        Ok(Place {
             offer: Arc::clone(self),
             number,
         })
+    }
+
+    /// Counts a client for whom it was full, and returns whether the log should say so.
+    pub(crate) fn refuse(&self) -> bool {
+        self.refusals.add()
     }
 
     fn see_everybody_out(&self) {
@@ -205,10 +234,10 @@ impl Offer {
     }
 
     /// Makes what clients wrote durable, unless they could not write.
-    pub(crate) fn flush(&self) -> Result<(), DiskError> {
+    pub(crate) async fn flush(&self) -> Result<(), DiskError> {
         match self.export.is_read_only() {
             true => Ok(()),
-            false => block_on(self.export.disk().sync_cache()),
+            false => self.export.disk().sync_cache().await,
         }
     }
 }
@@ -275,10 +304,14 @@ impl Inspect for Offer {
     fn inspect(&self, req: inspect::Request<'_>) {
         req.respond()
             .merge(&self.export)
+            .field_mut_with("connections_max", |new| {
+                self.export.connections_max().change(new)
+            })
             .field_with("connections", |req| {
                 let count = self.users.lock().connections.len();
                 req.value(count);
-            });
+            })
+            .field("refused", &self.refusals);
     }
 }
 
@@ -298,10 +331,11 @@ mod tests {
         let export = Export::new("disk", ram_disk(512, false).unwrap()).unwrap();
         let exports = Exports::new([export]).unwrap();
         let found = exports.find("").unwrap();
-        let place = found.enter(&connection()).unwrap();
+        let place = found.enter(&connection(), None).unwrap();
         assert!(place.is_in(&Arc::downgrade(&found)));
         drop(place);
         found.see_everybody_out();
-        assert!(found.enter(&connection()).is_none());
+        let refused = found.enter(&connection(), None).unwrap_err();
+        assert_eq!(refused, NoPlace::Removed);
     }
 }

@@ -6,7 +6,7 @@
 mod answers;
 
 use crate::connection::Hall;
-use crate::exports::{Offer, Place};
+use crate::exports::{NoPlace, Offer, Place};
 use crate::protocol::contexts::ContextSet;
 use crate::session::{End, SessionError};
 use crate::transport::{Interest, Transport};
@@ -15,6 +15,7 @@ use nbd_protocol::greeting::{self, FIXED_NEWSTYLE, NO_ZEROES};
 use nbd_protocol::{Framing, OptionHeader, OptionKind, ReplyKind, check_string};
 use std::io::{self, IoSlice};
 use std::sync::Weak;
+use std::time::Instant;
 
 /// The longest data of an option that is looked at, in bytes.
 const OPTION_LEN_MAX: u32 = 64 * 1024;
@@ -51,6 +52,8 @@ pub(crate) fn negotiate<T: Transport>(
         transport,
         wakeup,
         hall,
+        deadline: hall.deadline(),
+        has_client_spoken: false,
         out: Vec::new(),
         wants_padding: true,
         framing: Framing::Simple,
@@ -62,6 +65,8 @@ pub(crate) fn negotiate<T: Transport>(
     };
     match result {
         Err(Stop::Ended(end)) => Ok(Outcome::Ended(end)),
+        // Whether it has gone, or only listens: nothing came of it.
+        Err(Stop::Failed(_)) if !handshake.has_client_spoken => Ok(Outcome::Ended(End::Silent)),
         Err(Stop::Failed(error)) => Err(error),
         Ok(agreement) => Ok(Outcome::Agreed(agreement)),
     }
@@ -71,6 +76,9 @@ struct Handshake<'a, T> {
     transport: &'a mut T,
     wakeup: &'a Wakeup,
     hall: &'a Hall<'a>,
+    /// When the client must have chosen.
+    deadline: Option<Instant>,
+    has_client_spoken: bool,
     /// Replies that are not sent yet.
     out: Vec<u8>,
     wants_padding: bool,
@@ -190,9 +198,13 @@ impl<T: Transport> Handshake<'_, T> {
             Ok(name) => name,
             Err(malformed) => return violation(malformed.0),
         };
-        let found = self.hall.find(name);
-        let Some(export) = found.and_then(|export| self.hall.enter(&export)) else {
-            return Err(SessionError::UnknownExport(name.to_owned()).into());
+        let found = self.hall.find(name).ok_or(NoPlace::Removed);
+        let export = match found.and_then(|export| self.hall.enter(&export)) {
+            Ok(export) => export,
+            Err(NoPlace::Removed) => {
+                return Err(SessionError::UnknownExport(name.to_owned()).into());
+            }
+            Err(NoPlace::Full) => return Err(Stop::Ended(End::Refused)),
         };
         self.out.extend(export.size_bytes().to_be_bytes());
         let flags = export.transmission_flags(self.framing);
@@ -223,12 +235,18 @@ impl<T: Transport> Handshake<'_, T> {
     ) -> Result<(), Stop> {
         let mut filled = 0;
         while filled < into.len() {
-            match self.transport.receive(&mut into[filled..], true)? {
-                0 if self.wakeup.is_stopping() => return Err(Stop::Ended(End::Stopped)),
-                0 if filled == 0 && is_beginning => return Err(Stop::Ended(End::HungUp)),
-                0 => return Err(SessionError::ClosedEarly(what).into()),
-                len => filled += len,
+            match self.transport.receive(&mut into[filled..], false) {
+                Ok(0) if self.wakeup.is_stopping() => return Err(Stop::Ended(End::Stopped)),
+                Ok(0) if filled == 0 && is_beginning => return Err(Stop::Ended(End::HungUp)),
+                Ok(0) => return Err(SessionError::ClosedEarly(what).into()),
+                Ok(len) => filled += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Interest::READABLE)?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
             }
+            self.has_client_spoken = true;
         }
         Ok(())
     }
@@ -251,24 +269,29 @@ impl<T: Transport> Handshake<'_, T> {
     fn send(&mut self) -> Result<(), Stop> {
         let mut sent = 0;
         while sent < self.out.len() {
-            // Before the look at the stop, so that no later one is forgotten.
-            self.wakeup.take_ready();
-            if self.wakeup.is_stopping() {
-                return Err(Stop::Ended(End::Stopped));
-            }
             match self.transport.send(&[IoSlice::new(&self.out[sent..])]) {
                 Ok(len) => sent += len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let interest = Interest {
-                        readable: false,
-                        writable: true,
-                    };
-                    self.transport.wait(interest, None)?;
+                    self.wait(Interest::WRITABLE)?;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         self.out.clear();
+        Ok(())
+    }
+
+    /// Waits for the client, as long as there is time and the server does not stop.
+    fn wait(&mut self, interest: Interest) -> Result<(), Stop> {
+        // Before the look at the stop, so that no later one is forgotten.
+        self.wakeup.take_ready();
+        if self.wakeup.is_stopping() {
+            return Err(Stop::Ended(End::Stopped));
+        }
+        if self.deadline.is_some_and(|at| Instant::now() >= at) {
+            return Err(SessionError::TooLate.into());
+        }
+        self.transport.wait(interest, self.deadline)?;
         Ok(())
     }
 }

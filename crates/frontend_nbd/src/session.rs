@@ -11,7 +11,13 @@ pub(crate) enum End {
     Disconnected,
     /// The client closed the connection between two messages.
     HungUp,
-    /// The server stops.
+    /// The client came and never said a word.
+    Silent,
+    /// As many connections as may are using the export.
+    Refused,
+    /// The client said nothing for as long as it may.
+    Idle,
+    /// The server stops, or the export was removed.
     Stopped,
 }
 
@@ -31,7 +37,9 @@ pub(crate) enum SessionError {
          clients that use structured replies are told instead"
     )]
     BrokenReply(String),
-    #[error("the client did not take its replies in time for the server's stop")]
+    #[error("the client did not choose an export in time (limits/handshake_timeout_s)")]
+    TooLate,
+    #[error("the client did not take its replies in time")]
     Unresponsive,
     #[error("no memory for a reply: {0}")]
     Memory(#[from] scsi_buffers::BounceError),

@@ -4,8 +4,8 @@
 //! there is room, send replies, then receive more or sleep. A request whose disk answers at once is answered in the same
 //! round, with neither a queue nor another thread between.
 //!
-//! - X1: the thread sleeps in `receive` only while no step is under way and no reply is waiting; else in `wait`, which the
-//!   end of a step interrupts.
+//! - X1: the thread sleeps in `receive` only while no step is under way and no reply is waiting, and not for long; else in
+//!   `wait`, which the end of a step interrupts.
 //! - X2: steps that have begun are finished, whatever happens to the client.
 
 mod admission;
@@ -15,13 +15,13 @@ mod output;
 mod requests;
 
 use crate::export::Export;
-use crate::limits::Limits;
+use crate::limits::LiveLimits;
 use crate::protocol::contexts::ContextSet;
 use crate::protocol::errno::Purpose;
 use crate::session::{Counters, End, SessionError};
 use crate::slots::{SLOTS_MAX, Slots};
 use crate::step::{Done, Payload, Step, StepError, Tools};
-use crate::transport::{Interest, Transport};
+use crate::transport::{Interest, NAP, Transport};
 use crate::wakeup::Wakeup;
 use input::Input;
 use intake::{Front, Stuck};
@@ -41,7 +41,7 @@ pub(crate) struct Session<'a> {
     pub(crate) framing: Framing,
     /// What a block status tells.
     pub(crate) contexts: ContextSet,
-    pub(crate) limits: &'a Limits,
+    pub(crate) limits: &'a LiveLimits,
     pub(crate) counters: &'a Counters,
     pub(crate) wakeup: &'a Arc<Wakeup>,
     /// For the log.
@@ -53,7 +53,7 @@ pub(crate) fn run<T: Transport>(
     session: &Session<'_>,
     transport: &mut T,
 ) -> Result<End, SessionError> {
-    let pool = BouncePool::new(session.limits.bytes_in_flight_max);
+    let pool = BouncePool::new(session.limits.bytes_in_flight_max());
     let mut transmission = Transmission {
         session,
         transport,
@@ -65,6 +65,7 @@ pub(crate) fn run<T: Transport>(
         requests: Requests::default(),
         steps: Slots::new(Arc::clone(session.wakeup)),
         output: Output::default(),
+        idle_since: None,
         stopping: None,
     };
     let result = transmission.serve();
@@ -91,6 +92,8 @@ struct Transmission<'a, T, F> {
     requests: Requests,
     steps: Slots<F, Part>,
     output: Output,
+    /// When it was first noticed that nothing happens; looked at only if there is a limit.
+    idle_since: Option<Instant>,
     stopping: Option<Stopping>,
 }
 
@@ -116,6 +119,9 @@ where
             self.notice_stop()?;
             let stuck = self.take_in()?;
             let has_sent = self.output.send(self.transport)?;
+            if has_sent {
+                self.idle_since = None;
+            }
             let in_flight = self.requests.len() as u64;
             self.session.counters.requests_in_flight.set(in_flight);
             match stuck {
@@ -143,7 +149,7 @@ where
         if !self.session.wakeup.is_stopping() {
             return Ok(());
         }
-        let grace = self.session.limits.stop_grace;
+        let grace = self.session.limits.stop_grace();
         let stopping = self.stopping.get_or_insert_with(|| Stopping {
             deadline: Instant::now() + grace,
             bytes_left: STOP_BYTES_MAX,
@@ -156,18 +162,19 @@ where
 
     fn receive_or_sleep(&mut self) -> Result<(), SessionError> {
         let may_wait = self.steps.is_empty() && self.output.is_empty() && self.stopping.is_none();
-        match self.receive(may_wait) {
+        match self.receive(may_wait && self.may_nap()) {
             Ok(0) => self.end_of_input(),
-            Ok(len) => match &mut self.stopping {
-                Some(stopping) => {
-                    stopping.bytes_left = stopping.bytes_left.saturating_sub(len);
-                    match stopping.bytes_left {
-                        0 => self.end_of_input(),
-                        _ => Ok(()),
+            Ok(len) => {
+                self.idle_since = None;
+                match &mut self.stopping {
+                    Some(stopping) if stopping.bytes_left <= len => self.end_of_input(),
+                    Some(stopping) => {
+                        stopping.bytes_left -= len;
+                        Ok(())
                     }
+                    None => Ok(()),
                 }
-                None => Ok(()),
-            },
+            }
             // What was sent before the stop has all been received.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.stopping {
                 Some(_) => self.end_of_input(),
@@ -182,10 +189,40 @@ where
             readable: for_input,
             writable: !self.output.is_empty(),
         };
-        let deadline = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        // Only a client can be late. A disk is waited for.
-        let deadline = deadline.filter(|_| interest.writable);
+        let deadline = match &self.stopping {
+            // Only a client can be late. A disk is waited for.
+            Some(stopping) => Some(stopping.deadline).filter(|_| interest.writable),
+            None => self.idle_deadline(),
+        };
+        if self.stopping.is_none() && deadline.is_some_and(|at| Instant::now() >= at) {
+            return self.end_of_patience();
+        }
         self.transport.wait(interest, deadline)?;
+        Ok(())
+    }
+
+    /// Whether a sleep in `receive`, which no change of the limits ends, is short enough.
+    fn may_nap(&self) -> bool {
+        let timeout = self.session.limits.idle_timeout();
+        timeout.is_none_or(|timeout| timeout >= NAP)
+    }
+
+    /// Until when the client may do nothing. While a request is worked on it is not its turn, unless replies are waiting for it.
+    fn idle_deadline(&mut self) -> Option<Instant> {
+        if !self.steps.is_empty() && self.output.is_empty() {
+            self.idle_since = None;
+            return None;
+        }
+        let timeout = self.session.limits.idle_timeout()?;
+        Some(*self.idle_since.get_or_insert_with(Instant::now) + timeout)
+    }
+
+    /// Neither does the client ask for anything nor does it take its replies.
+    fn end_of_patience(&mut self) -> Result<(), SessionError> {
+        if !self.output.is_empty() {
+            return Err(SessionError::Unresponsive);
+        }
+        self.front = Front::Ended(End::Idle);
         Ok(())
     }
 

@@ -3,18 +3,19 @@
 use crate::wakeup::Wakeup;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A byte stream in both directions. Sockets today; TLS and tests stand behind the same few calls.
 pub(crate) trait Transport {
     /// Receives at least one byte into `into`, which is not empty, or 0 at the end of the stream.
     ///
-    /// With `may_wait` it sleeps until there is something, which only the client or the server's stop can end: call it so
-    /// only while nothing else could need attention. Without, it fails with `WouldBlock`.
+    /// With `may_wait` it sleeps for about [`NAP`], which only the client or the server's stop can end earlier: call it so only
+    /// while nothing else could need attention. Without, or after that, it fails with `WouldBlock`.
     fn receive(&mut self, into: &mut [u8], may_wait: bool) -> io::Result<usize>;
 
     /// Sends the beginning of `parts`, at least one byte, without waiting; `WouldBlock` if not even that is possible.
@@ -31,6 +32,20 @@ pub(crate) struct Interest {
     pub(crate) writable: bool,
 }
 
+impl Interest {
+    pub(crate) const READABLE: Self = Self {
+        readable: true,
+        writable: false,
+    };
+    pub(crate) const WRITABLE: Self = Self {
+        readable: false,
+        writable: true,
+    };
+}
+
+/// How long [`Transport::receive`] may wait.
+pub(crate) const NAP: Duration = Duration::from_secs(1);
+
 /// A stream socket in blocking mode.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -42,6 +57,8 @@ pub(crate) struct Socket {
 impl Socket {
     /// `socket` is shared with whoever stops the connection, by shutting the socket's reading end.
     pub(crate) fn new(socket: Arc<OwnedFd>, wakeup: Arc<Wakeup>) -> Self {
+        // A socket that refuses it only learns late that it is idle.
+        let _ = sockopt::set_socket_timeout(&*socket, Timeout::Recv, Some(NAP));
         Self {
             socket,
             wakeup,

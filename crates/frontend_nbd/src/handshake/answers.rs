@@ -1,7 +1,7 @@
 //! What options are answered with. Nothing here waits for the client, but for a long list.
 
 use super::{Handshake, REPLY_BYTES_MAX, Stop};
-use crate::exports::{Offer, Place};
+use crate::exports::{NoPlace, Offer, Place};
 use crate::protocol::contexts::{Context, ContextSet};
 use crate::transport::Transport;
 use nbd_protocol::{
@@ -10,6 +10,7 @@ use nbd_protocol::{
 };
 use std::sync::Arc;
 
+const EXPORT_IS_FULL: &[u8] = b"as many connections as may use the export already";
 const NO_DATA_WANTED: Malformed = Malformed("the option takes no data");
 
 impl<T: Transport> Handshake<'_, T> {
@@ -49,11 +50,15 @@ impl<T: Transport> Handshake<'_, T> {
         };
         let place = match option.kind {
             OptionKind::Go => match self.hall.enter(&export) {
-                None => {
+                Ok(place) => Some(place),
+                Err(NoPlace::Removed) => {
                     self.reply_unknown(option, request.export_name);
                     return Ok(None);
                 }
-                place => place,
+                Err(NoPlace::Full) => {
+                    self.reply(option, ReplyKind::Policy, EXPORT_IS_FULL);
+                    return Ok(None);
+                }
             },
             _ => None,
         };

@@ -122,7 +122,7 @@ where
 
     /// Whether no further step may begin.
     fn is_full(&self) -> bool {
-        self.steps.len() >= self.session.limits.requests_in_flight_max
+        self.steps.len() >= self.session.limits.requests_in_flight_max()
     }
 
     fn take_header(&mut self) -> Result<Option<Stuck>, SessionError> {
