@@ -10,6 +10,8 @@ pub enum Clause {
     C1,
     /// Linearizable sectors: what a completed request wrote is what later requests read.
     C2,
+    /// Fetched once: memory that changes during a request makes no two copies differ, and puts nothing wrong into a cache.
+    C3,
     /// Progress: a request completes when nothing but its own future is polled, whatever has become of others.
     C4,
     /// Flush: a flush of a healthy disk succeeds.
@@ -24,8 +26,16 @@ pub enum Clause {
     C12,
     /// Layers: a sector comes from the topmost layer that has it; absent from all, it is zero.
     L1,
+    /// Layers: filling a cache undoes nothing that came after its read.
+    L2,
     /// Layers: no unmap uncovers what a lower layer holds. C7 is broken with it.
     L3,
+    /// Layers: after an error of a layer that is written through, nothing older shows, and no copy is stale.
+    L4,
+    /// Layers: what a lower layer has lost reads zero until it is written.
+    L5,
+    /// Layers: without its caches a stack reads the same.
+    L6,
 }
 
 impl Clause {
@@ -34,6 +44,7 @@ impl Clause {
         match self {
             Self::C1 => "range and order of errors",
             Self::C2 => "linearizable sectors",
+            Self::C3 => "fetched once",
             Self::C4 => "progress",
             Self::C5 => "flush",
             Self::C7 => "unmap",
@@ -41,7 +52,11 @@ impl Clause {
             Self::C10 => "resize",
             Self::C12 => "block status",
             Self::L1 => "the topmost layer answers",
+            Self::L2 => "filling a cache",
             Self::L3 => "no unmap uncovers a lower layer",
+            Self::L4 => "write-through",
+            Self::L5 => "layers that shrank",
+            Self::L6 => "hints",
         }
     }
 }

@@ -34,6 +34,7 @@ mod abandoned;
 mod alone;
 mod arrangement;
 mod clause;
+mod compose;
 mod concurrency;
 mod fixed;
 mod handle;
@@ -55,6 +56,7 @@ mod suite;
 mod violation;
 
 pub use clause::Clause;
+pub use compose::ComposedLayer;
 pub use plain::{PlainDisk, PlainLayer};
 pub use recipe::{Breakage, IllegalStack, LayerKind, LayerRecipe, StackFault, StackRecipe};
 pub use reference::{ReferenceDisk, ReferenceLayer};

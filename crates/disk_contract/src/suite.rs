@@ -7,7 +7,7 @@ use crate::recipe::StackRecipe;
 use crate::seed::seeds;
 use crate::spec::{DiskSpec, LayerSpec};
 use crate::subject::{Checked, Subject};
-use crate::{Violation, abandoned, concurrency, ledger, random};
+use crate::{ComposedLayer, Violation, abandoned, compose, concurrency, ledger, random};
 use disk_backend::{Disk, DiskIo};
 use disk_layered::LayerIo;
 use fastrand::Rng;
@@ -159,16 +159,38 @@ impl Suite {
         self.check_described(&async |spec| (make(spec).await, String::new()))
     }
 
+    /// Checks what makes disks of layers: `make` puts the layers it is given, top first, into a writable disk. They are 8 sectors
+    /// of 512 bytes long, whatever the suite says of sizes.
+    ///
+    /// The kit holds up and fails the layers' requests at chosen points, changes the memory of requests while these run, drops
+    /// them half way, and compares what the layers then hold (C3, C9, L2 to L6).
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check_composition(
+        &self,
+        make: impl AsyncFn(Vec<ComposedLayer>) -> Disk,
+    ) -> Result<(), Violation> {
+        let mut seeds = self.seeds().into_iter();
+        seeds.try_for_each(|seed| {
+            announce(seed);
+            compose::check(&make, seed, self.stall_limit)
+        })
+    }
+
+    fn seeds(&self) -> Vec<u64> {
+        match self.only_seed {
+            Some(seed) => vec![seed],
+            None => seeds(self.fixed_seed_count),
+        }
+    }
+
     /// Each disk comes with what is to be said of it.
     fn check_described<T: DiskIo>(
         &self,
         make: &impl AsyncFn(DiskSpec) -> (T, String),
     ) -> Result<(), Violation> {
-        let seeds = match self.only_seed {
-            Some(seed) => vec![seed],
-            None => seeds(self.fixed_seed_count),
-        };
-        for seed in seeds {
+        for seed in self.seeds() {
             announce(seed);
             for spec in self.specs(seed) {
                 block_on(self.check_shape(make, spec, seed))?;

@@ -92,3 +92,12 @@ fn every_illegal_stack_is_refused_for_the_right_reason() {
         }
     }
 }
+
+/// Every interleaving of fills, changes and failures that matters.
+#[test]
+fn caches_and_copies_keep_the_contract() -> Result<(), Violation> {
+    suite().check_composition(async |layers| {
+        let layers = layers.into_iter().map(LayerConfiguration::from).collect();
+        Disk::new(LayeredDisk::new(false, layers).await.unwrap()).unwrap()
+    })
+}

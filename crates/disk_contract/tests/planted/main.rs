@@ -1,9 +1,11 @@
 //! The kit can fail: disks and layers with a planted fault are found, and the clause that they break is named.
 
+mod composition;
 mod disk;
 mod layer;
 mod waiting;
 
+use composition::{PlantedStack, StackedFault};
 use disk::{Fault, PlantedDisk};
 use disk_backend::Disk;
 use disk_contract::{Clause, Suite, Violation};
@@ -37,6 +39,10 @@ fn check_waiting(fault: WaitFault) -> Result<(), Violation> {
     // Without random sequences: they wait for ever for what is stuck.
     let suite = suite().step_count(0);
     suite.check_disks(async |spec| Disk::new(WaitingDisk::new(spec, fault)).unwrap())
+}
+
+fn check_composition(fault: StackedFault) -> Result<(), Violation> {
+    suite().check_composition(async |layers| Disk::new(PlantedStack::new(layers, fault)).unwrap())
 }
 
 /// The check found the fault, and its report begins with the number of the clause.
@@ -198,4 +204,54 @@ fn a_replayed_seed_fails_in_the_same_step() {
     let first = check_backend(suite().fixed_seed_count(0), fault).unwrap_err();
     let again = check_backend(suite().only_seed(first.seed()), fault).unwrap_err();
     assert_eq!(first.to_string(), again.to_string());
+}
+
+#[test]
+fn stacks_that_mix_up_their_layers_are_found() {
+    for (fault, clause, case) in [
+        (StackedFault::FillsFromRequestMemory, Clause::C3, "a read"),
+        (StackedFault::FetchesTwice, Clause::C3, "a write"),
+        (
+            StackedFault::FillOverwrites,
+            Clause::L2,
+            "a fill that races",
+        ),
+        (
+            StackedFault::UnmapUncoversFill,
+            Clause::L2,
+            "a fill that races",
+        ),
+        (
+            StackedFault::SkipsIgnoringCopies,
+            Clause::L3,
+            "unmaps of copies",
+        ),
+        (
+            StackedFault::KeepsStaleCopies,
+            Clause::L4,
+            "a layer that fails",
+        ),
+        (StackedFault::BottomFirst, Clause::L4, "a layer that fails"),
+        (
+            StackedFault::ReadsDuringChanges,
+            Clause::L4,
+            "a read beside",
+        ),
+        (StackedFault::ShowsWhatGrewBack, Clause::L5, "grows again"),
+        (
+            StackedFault::CacheTakesWrites,
+            Clause::L6,
+            "without its caches",
+        ),
+        // The last check of all: this stack has passed every other.
+        (StackedFault::HalfChanges, Clause::C9, "dropped half way"),
+    ] {
+        let result = check_composition(fault);
+        let report = result.as_ref().map_err(Violation::to_string);
+        assert!(
+            report.is_err_and(|report| report.contains(case)),
+            "{fault:?}"
+        );
+        assert_breaks(clause, fault, result);
+    }
 }
