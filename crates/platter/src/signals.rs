@@ -24,8 +24,8 @@ pub(crate) fn on_stop(
             let signal = signals
                 .next()
                 .expect("signals are waited for as long as it takes");
-            tracing::info!("stopping: finishing what is in flight; Ctrl-C (SIGINT) gives it up");
             stop(signal);
+            tracing::info!("stopping: finishing what is in flight; Ctrl-C (SIGINT) gives it up");
             while signals.next() == Some(SIGTERM) {
                 tracing::info!("stopping already; SIGINT gives up what is in flight");
             }

@@ -24,7 +24,7 @@ mod view;
 
 pub(crate) use compare::{Comparison, Differences};
 pub(crate) use copy::{Copied, Copy, Tail};
-pub(crate) use extents::{Extent, Extents};
+pub(crate) use extents::{Extent, Extents, Joined};
 pub(crate) use fault::{Fault, Side};
 pub(crate) use view::View;
 

@@ -1,5 +1,6 @@
 //! A disk as it is named on the command line of the tools.
 
+use disk_nbd::{InvalidNbdUri, NbdUri};
 use disk_resolver::{InvalidLayerSpec, LayerSpec};
 use resource::ResourceResolver;
 use std::fmt;
@@ -26,7 +27,7 @@ pub(crate) enum Form {
     /// A raw image or a block device.
     Path(PathBuf),
     /// An export of an NBD server.
-    Uri(String),
+    Uri(NbdUri),
 }
 
 /// Why a text names no disk.
@@ -34,6 +35,8 @@ pub(crate) enum Form {
 pub(crate) enum InvalidEndpoint {
     #[error(transparent)]
     Spec(#[from] InvalidLayerSpec),
+    #[error(transparent)]
+    Uri(#[from] InvalidNbdUri),
     #[error("{0}; a disk is named by one of\n{FORMS}")]
     Unclear(String),
 }
@@ -42,8 +45,6 @@ const FORMS: &str = "  \
   CONFIG.json or CONFIG.json#EXPORT  a configuration, and which of its exports if there are several
   file:PATH, ram:SIZE, {\"type\": ...}  a layer spec, as --layer takes it; or the path of a raw image that has a `/` or a `.`
   nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH  an export of an NBD server";
-
-const SCHEMES: [&str; 2] = ["nbd", "nbd+unix"];
 
 impl Endpoint {
     pub(crate) fn form(&self) -> &Form {
@@ -87,8 +88,8 @@ fn parse(
         .split_once("://")
         .filter(|(scheme, _)| is_scheme(scheme))
     {
-        return match SCHEMES.contains(&scheme) {
-            true => Ok(Form::Uri(text.to_owned())),
+        return match NbdUri::is_meant_by(text) {
+            true => Ok(Form::Uri(text.parse()?)),
             false => unclear(format!("there is no scheme {scheme:?}")),
         };
     }
@@ -169,14 +170,23 @@ mod tests {
             ("./ram", Form::Path("./ram".into())),
             ("/dev/sda", Form::Path("/dev/sda".into())),
             ("images/a:b,c", Form::Path("images/a:b,c".into())),
-            ("nbd://host/x", Form::Uri("nbd://host/x".into())),
+            (
+                "nbd://host/x",
+                Form::Uri("nbd://host:10809/x".parse().unwrap()),
+            ),
             (
                 "nbd+unix:///?socket=s.json",
-                Form::Uri("nbd+unix:///?socket=s.json".into()),
+                Form::Uri("nbd+unix:///?socket=s.json".parse().unwrap()),
             ),
         ] {
             assert_eq!(form(text), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_wrong_uri_says_what_is_wrong_with_it() {
+        let message = form("nbd:///x").unwrap_err();
+        assert!(message.contains("host is missing"), "{message}");
     }
 
     #[test]

@@ -22,10 +22,11 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode, Failure> {
     let resolver = disk_resolver::resolver();
     let found = find(&args.source, &resolver, None)?;
     let disk = found.open(true)?;
+    let is_read_only = found.is_described_as_read_only() || is_read_only_there(&disk);
     let info = Info {
         name: found.name.clone(),
-        is_read_only: found.is_described_as_read_only(),
-        unmap: unmap_behavior(&disk, found.is_described_as_read_only()),
+        is_read_only,
+        unmap: unmap_behavior(&disk, is_read_only),
         allocated: allocated(&disk).map_err(|fault| failed(&fault, [&found.name, ""]))?,
         layers: layers::of_disk(&disk),
         disk,
@@ -35,6 +36,12 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode, Failure> {
         false => info.text(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an NBD server says so of its export.
+fn is_read_only_there(disk: &Disk) -> bool {
+    let answer = inspect::inspect("server/is_read_only_there", None, disk);
+    matches!(block_on(answer), Ok(Value::Bool(true)))
 }
 
 struct Info {
@@ -117,8 +124,8 @@ impl Info {
             "type": self.disk.disk_type(),
             "size_bytes": self.size_bytes(),
             "sector_count": self.disk.sector_count(),
-            "sector_size_bytes": self.disk.sector_size(),
-            "physical_sector_size_bytes": self.disk.physical_sector_size(),
+            "sector_size": self.disk.sector_size(),
+            "physical_sector_size": self.disk.physical_sector_size(),
             "read_only": self.is_read_only,
             "persistence": self.persistence(),
             "unmap_behavior": self.unmap,

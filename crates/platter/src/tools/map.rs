@@ -6,7 +6,7 @@ use super::watching::failed;
 use crate::cli::MapArgs;
 use crate::exit::Failure;
 use crate::output;
-use crate::transfer::{Extent, Extents, Fault, Side, View};
+use crate::transfer::{Extent, Fault, Joined, Side, View};
 use disk_backend::BlockState;
 use futures_lite::future::block_on;
 use serde_json::json;
@@ -18,10 +18,7 @@ pub(crate) fn run(args: &MapArgs) -> Result<ExitCode, Failure> {
     let resolver = disk_resolver::resolver();
     let found = find(&args.source, &resolver, None)?;
     let disk = found.open(true)?;
-    let extents = Joined {
-        extents: Extents::new(View::new(&disk, Side::First)),
-        ahead: None,
-    };
+    let extents = Joined::new(View::new(&disk, Side::First));
     let layers = layers::of_disk(&disk);
     let out = BufWriter::new(io::stdout().lock());
     let mut out: Box<dyn Writer> = match args.json {
@@ -36,32 +33,6 @@ pub(crate) fn run(args: &MapArgs) -> Result<ExitCode, Failure> {
         Unlisted::Output(error) => output::not_taken(error),
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Extents of which no two neighbours are alike.
-struct Joined<'a> {
-    extents: Extents<'a>,
-    ahead: Option<Extent>,
-}
-
-impl Joined<'_> {
-    async fn next(&mut self) -> Result<Option<Extent>, Fault> {
-        let mut extent = match self.ahead.take() {
-            Some(extent) => extent,
-            None => match self.extents.next().await? {
-                Some(extent) => extent,
-                None => return Ok(None),
-            },
-        };
-        while let Some(next) = self.extents.next().await? {
-            if !next.is_like(&extent) {
-                self.ahead = Some(next);
-                break;
-            }
-            extent.range.end = next.range.end;
-        }
-        Ok(Some(extent))
-    }
 }
 
 enum Unlisted {
@@ -146,5 +117,42 @@ fn state(state: BlockState) -> &'static str {
         BlockState::Data => "data",
         BlockState::Zero => "zero",
         BlockState::Hole => "hole",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use disk_backend::Disk;
+    use scsi_buffers::HostBuffers;
+    use serde_json::Value;
+
+    /// A disk in memory with so many extents: each second sector is written, and the last two are alike.
+    fn fragmented(extents: u64) -> Disk {
+        let disk = disklayer_ram::ram_disk((extents + 1) * 512, false).unwrap();
+        for sector in (0..extents).step_by(2) {
+            let memory = HostBuffers::from_ref(&[7; 512]);
+            block_on(disk.write_vectored(&memory.buffers(), sector, false)).unwrap();
+        }
+        disk
+    }
+
+    #[test]
+    fn what_is_printed_as_json_is_json_whatever_the_number_of_extents() {
+        for count in [2, 200] {
+            let disk = fragmented(count);
+            let layers = layers::of_disk(&disk);
+            let mut out = Json {
+                out: Vec::new(),
+                is_first: true,
+            };
+            let extents = Joined::new(View::new(&disk, Side::First));
+            assert!(list(extents, &layers, &mut out).is_ok());
+            let listed: Vec<Value> = serde_json::from_slice(&out.out).unwrap();
+            assert_eq!(listed.len() as u64, count);
+            assert_eq!(listed[0]["state"], "data");
+            assert_eq!(listed[0]["layer"]["type"], "ram");
+            assert_eq!(listed[1]["offset"], 512);
+        }
     }
 }

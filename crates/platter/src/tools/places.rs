@@ -1,5 +1,6 @@
 //! Where a description keeps its bytes: how a copy onto itself is found out, before locks would show it less clearly.
 
+use disk_nbd::{NbdAddress, NbdUri};
 use serde_json::Value;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -14,8 +15,22 @@ pub(crate) enum Place {
     Device {
         number: u64,
     },
-    /// An export of an NBD server.
-    Nbd(String),
+    /// An export of an NBD server. A server may have several names and several ways to one disk: those are not known here.
+    Nbd {
+        server: NbdServer,
+        export_name: String,
+    },
+}
+
+/// Where an NBD server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NbdServer {
+    /// A Unix socket, whatever the paths to it.
+    Socket {
+        device: u64,
+        inode: u64,
+    },
+    Address(NbdAddress),
 }
 
 /// The part of a description that takes the writes of the whole.
@@ -43,7 +58,7 @@ fn add(value: &Value, base_dir: &Path, places: &mut Vec<Place>) {
             let text = |key: &str| fields.get(key).and_then(Value::as_str);
             let place = match (text("type"), text("path"), text("uri")) {
                 (Some("file"), Some(path), _) => file(&base_dir.join(path)),
-                (Some("nbd"), _, Some(uri)) => Some(Place::Nbd(uri.to_owned())),
+                (Some("nbd"), _, Some(uri)) => export(uri, base_dir),
                 _ => None,
             };
             places.extend(place);
@@ -70,6 +85,26 @@ fn file(path: &Path) -> Option<Place> {
     })
 }
 
+/// None for a URI that will be refused.
+fn export(uri: &str, base_dir: &Path) -> Option<Place> {
+    let uri = uri.parse::<NbdUri>().ok()?.relative_to(base_dir);
+    let socket = match uri.address() {
+        NbdAddress::Unix(path) => std::fs::metadata(path).ok(),
+        _ => None,
+    };
+    let server = match socket {
+        Some(metadata) => NbdServer::Socket {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        },
+        None => NbdServer::Address(uri.address().clone()),
+    };
+    Some(Place::Nbd {
+        server,
+        export_name: uri.export_name().to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +126,21 @@ mod tests {
             all(&json!({ "type": "file", "path": "missing" }), dir.path()),
             []
         );
+    }
+
+    #[test]
+    fn an_export_is_known_by_any_path_to_its_socket_and_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink("s", dir.path().join("t")).unwrap();
+        let place = |uri: &str| all(&json!({ "type": "nbd", "uri": uri }), dir.path());
+        let absolute = format!("nbd+unix:///vm%31?socket={}", socket.display());
+        assert_eq!(place("nbd+unix:///vm1?socket=t"), place(&absolute));
+        assert_eq!(place(&absolute).len(), 1);
+        assert_ne!(place("nbd+unix:///vm2?socket=t"), place(&absolute));
+        assert_eq!(place("nbd://h/x"), place("nbd://h:10809/x"));
+        assert_ne!(place("nbd://h/x"), place("nbd://h:10810/x"));
     }
 
     #[test]

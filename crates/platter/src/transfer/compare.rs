@@ -4,7 +4,7 @@ use super::chunks::Chunks;
 use super::content;
 use super::copy::{measures, pool};
 use super::drive::drive;
-use super::extents::{Content, Known};
+use super::extents::Known;
 use super::fault::{Fault, Side};
 use super::view::View;
 use super::{Effort, Watch};
@@ -65,11 +65,7 @@ impl Comparison<'_> {
         let second = self.second.map(|disk| View::new(disk, Side::Second));
         let views: Vec<View<'_>> = [first].into_iter().chain(second).collect();
         let measures = measures(effort, self.end, &views);
-        let chunks = Chunks::new(
-            Known::new(first, Content::Zero),
-            second.map(|view| Known::new(view, Content::Zero)),
-            measures,
-        );
+        let chunks = Chunks::new(Known::new(first), second.map(Known::new), measures);
         let pool = pool(effort, &measures);
         let mut all = Differences::default();
         let driven = drive(

@@ -3,7 +3,7 @@
 use super::chunks::{Chunk, Chunks, Measures};
 use super::content::{self, Pair, Verdict};
 use super::drive::drive;
-use super::extents::{Content, Known};
+use super::extents::Known;
 use super::fault::{Fault, Side};
 use super::view::View;
 use super::{Effort, GRANULE_BYTES_MIN, Watch};
@@ -89,17 +89,8 @@ impl Copy<'_> {
     pub(crate) async fn run(&self, effort: Effort, watch: &dyn Watch) -> Result<Copied, Fault> {
         let (source, destination) = self.views();
         let measures = measures(effort, self.end(), &[source, destination]);
-        // The last sector of the destination may reach beyond the source: what is kept of it has to be known.
-        let beyond = match self.tail {
-            Tail::Zero => Content::Zero,
-            Tail::Keep => Content::Unread,
-        };
         let written_over = (!self.is_blank).then_some(destination);
-        let chunks = Chunks::new(
-            Known::new(source, beyond),
-            written_over.map(|view| Known::new(view, Content::Zero)),
-            measures,
-        );
+        let chunks = Chunks::new(Known::new(source), written_over.map(Known::new), measures);
         let pool = pool(effort, &measures);
         let mut tally = Tally::default();
         let driven = drive(
@@ -180,7 +171,8 @@ impl Copy<'_> {
         Ok(tally)
     }
 
-    /// Puts what the destination holds behind the end of the source where the source's zeros would go.
+    /// Puts what the destination holds behind the end of the source where the source's zeros would go: its last sector may
+    /// reach beyond. The granule in which the source ends is always read, because what is known of it ends in the middle.
     fn keep_tail(&self, pair: &Pair, chunk: &Chunk) {
         let (source, _) = self.views();
         let (Tail::Keep, Some(first), Some(second)) = (self.tail, &pair.first, &pair.second) else {

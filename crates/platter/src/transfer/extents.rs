@@ -15,7 +15,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Whether the same is known of both, wherever they lie.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    fn is_like(&self, other: &Self) -> bool {
         (self.state, self.layer) == (other.state, other.layer)
     }
 }
@@ -60,6 +60,40 @@ impl<'a> Extents<'a> {
     }
 }
 
+/// All extents of a disk in order, of which no two neighbours are alike.
+pub(crate) struct Joined<'a> {
+    extents: Extents<'a>,
+    ahead: Option<Extent>,
+}
+
+impl<'a> Joined<'a> {
+    pub(crate) fn new(view: View<'a>) -> Self {
+        Self {
+            extents: Extents::new(view),
+            ahead: None,
+        }
+    }
+
+    /// The next extent, or none at the end of the disk.
+    pub(crate) async fn next(&mut self) -> Result<Option<Extent>, Fault> {
+        let first = match self.ahead.take() {
+            Some(ahead) => Some(ahead),
+            None => self.extents.next().await?,
+        };
+        let Some(mut extent) = first else {
+            return Ok(None);
+        };
+        while let Some(next) = self.extents.next().await? {
+            if !next.is_like(&extent) {
+                self.ahead = Some(next);
+                break;
+            }
+            extent.range.end = next.range.end;
+        }
+        Ok(Some(extent))
+    }
+}
+
 /// What a run of bytes reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
@@ -69,22 +103,19 @@ pub(crate) enum Content {
     Unread,
 }
 
-/// What is known of the bytes of a disk, asked for from front to back.
+/// What is known of the bytes of a disk, asked for from front to back. Behind its end there are zeros.
 pub(crate) struct Known<'a> {
     extents: Extents<'a>,
     content: Content,
     end: u64,
-    /// What is said of the bytes behind the disk.
-    beyond: Content,
 }
 
 impl<'a> Known<'a> {
-    pub(crate) fn new(view: View<'a>, beyond: Content) -> Self {
+    pub(crate) fn new(view: View<'a>) -> Self {
         Self {
             extents: Extents::new(view),
-            content: beyond,
+            content: Content::Zero,
             end: 0,
-            beyond,
         }
     }
 
@@ -101,7 +132,7 @@ impl<'a> Known<'a> {
                 }
                 None => {
                     self.end = u64::MAX;
-                    self.content = self.beyond;
+                    self.content = Content::Zero;
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 mod comparing;
 mod copying;
+mod listing;
 mod probe;
 mod random;
 

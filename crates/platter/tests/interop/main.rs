@@ -19,3 +19,5 @@ mod life;
 mod load;
 mod qemu;
 mod support;
+mod tools;
+mod tools_nbd;

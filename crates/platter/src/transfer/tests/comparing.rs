@@ -140,3 +140,20 @@ fn a_sector_that_cannot_be_read_is_named_with_its_side() {
     let fault = compare(&second, &first).unwrap_err();
     assert_eq!(fault.side, Side::First);
 }
+
+#[test]
+fn the_first_difference_is_the_first_also_if_a_later_one_is_found_earlier() {
+    let bytes = noise(1, 64 * KIB);
+    let mut other = bytes.clone();
+    other[500] ^= 1;
+    other[20_000] ^= 1;
+    for slow_sector in [0, 40] {
+        let slow = Traits {
+            slow_sector: Some(slow_sector),
+            ..Traits::default()
+        };
+        let found = compare(&probe(&bytes, 512, slow), &disk(&other, 512)).unwrap();
+        assert_eq!(found.first_offset, Some(500));
+        assert_eq!(found.different_bytes, 2);
+    }
+}

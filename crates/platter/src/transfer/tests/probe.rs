@@ -20,6 +20,10 @@ pub(super) struct Traits {
     /// Reading, writing or zeroing this sector fails.
     pub(super) bad_sector: Option<u64>,
     pub(super) flush_fails: bool,
+    /// Reading this sector takes longer than reading several others.
+    pub(super) slow_sector: Option<u64>,
+    /// It tells of so many sectors at once, at most.
+    pub(super) status_sectors_max: Option<u64>,
 }
 
 /// What was done to a disk.
@@ -170,7 +174,14 @@ impl DiskIo for Recorder {
         sector: u64,
     ) -> Result<(), DiskError> {
         self.begin().await;
-        let result = match self.check(sector, self.count(buffers)) {
+        let count = self.count(buffers);
+        let is_slow = |slow| (sector..sector + count).contains(&slow);
+        if self.traits.slow_sector.is_some_and(is_slow) {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+        }
+        let result = match self.check(sector, count) {
             Ok(()) => self.inner.read_vectored(buffers, sector).await,
             failed => failed,
         };
@@ -221,6 +232,7 @@ impl DiskIo for Recorder {
     }
 
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
+        let count = count.min(self.traits.status_sectors_max.unwrap_or(count));
         match self.traits.says_all_is_data {
             true => Ok(BlockStatus::one(BlockExtent {
                 sector_count: count,
