@@ -17,6 +17,7 @@ mod hostile;
 mod libnbd;
 mod life;
 mod load;
+mod nbd_disk;
 mod qemu;
 mod support;
 mod tools;
