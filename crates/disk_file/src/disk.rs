@@ -11,7 +11,6 @@ use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::fmt;
-use std::future;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -88,11 +87,10 @@ impl FileDisk {
         if !wanted {
             return Ok(());
         }
-        self.shared
-            .flusher
-            .flush()
-            .await
-            .map_err(|failed| DiskError::Io(failed.into()))
+        self.shared.flusher.flush().await.map_err(|failed| {
+            self.shared.counters.flush_failures.add(1);
+            DiskError::Io(failed.into())
+        })
     }
 }
 
@@ -103,7 +101,7 @@ impl DiskIo for FileDisk {
     }
 
     fn sector_count(&self) -> u64 {
-        self.properties().size_bytes / u64::from(self.image().sector_size)
+        self.shared.size.sector_count()
     }
 
     fn sector_size(&self) -> u32 {
@@ -222,15 +220,15 @@ impl DiskIo for FileDisk {
             .await
     }
 
-    async fn resize(&self, _sector_count: u64) -> Result<(), DiskError> {
-        Err(DiskError::Unsupported)
+    async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        if self.is_read_only() {
+            return Err(DiskError::ReadOnly);
+        }
+        self.set_sector_count(sector_count).await
     }
 
     async fn wait_resize(&self, sector_count: u64) -> u64 {
-        if self.sector_count() != sector_count {
-            return self.sector_count();
-        }
-        future::pending().await
+        self.wait_for_other_size(sector_count).await
     }
 
     async fn drain(&self) {
@@ -246,12 +244,15 @@ impl Inspect for FileDisk {
             .respond()
             .field("path", &image.path)
             .field("kind", &image.properties.kind)
-            .field("size_bytes", &image.properties.size_bytes)
+            .field("size_bytes", &self.shared.size.bytes())
+            .field("tail_bytes", &self.shared.size.tail_bytes())
+            .field("is_watched", &self.shared.is_watched())
             .field("is_locked", &image.locked.is_locked())
             .field("can_punch", &image.properties.can_punch)
             .field("flush_has_failed", &self.shared.flusher.has_failed())
             .field("syncs", &self.shared.flusher.syncs())
             .field("operations_in_pool", &*self.shared.in_pool)
+            .field("bounce_pool", &self.shared.bounce)
             .field("counters", &self.shared.counters);
     }
 }

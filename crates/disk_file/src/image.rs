@@ -185,7 +185,7 @@ fn give_size(file: &File, path: &Path, options: &FileDiskOptions) -> Result<bool
     let actual_bytes = if metadata.is_file() {
         metadata.len()
     } else {
-        device_size(file, path)?
+        device_size(file).map_err(OpenError::io(path, "find its size"))?
     };
     if metadata.is_file() && actual_bytes == 0 && !options.read_only {
         file.set_len(asked_bytes)

@@ -13,6 +13,18 @@ pub(crate) const SECTOR_SIZE_MAX: u32 = 64 * 1024;
 /// What a file is advised to be written in, where the file system's advice is of no use.
 const PHYSICAL_SECTOR_SIZE_DEFAULT: u64 = 4096;
 
+/// File systems that live in memory, by the numbers in `statfs(2)`: tmpfs, ramfs.
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+/// File systems whose files others change without this kernel's knowledge: NFS, SMB (old and new), FUSE, 9p, Ceph.
+const CHANGED_ELSEWHERE: [i64; 6] = [
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x6573_5546,
+    0x0102_1997,
+    0x00c3_6400,
+];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, inspect::Inspect)]
 pub(crate) enum ImageKind {
     /// A regular file on a medium.
@@ -26,7 +38,10 @@ pub(crate) enum ImageKind {
 #[derive(Debug)]
 pub(crate) struct Properties {
     pub(crate) kind: ImageKind,
+    /// When it was opened.
     pub(crate) size_bytes: u64,
+    /// Whether the kernel hears of all changes, as it does not of those that are made to a device, or elsewhere on a network.
+    pub(crate) can_be_watched: bool,
     pub(crate) physical_sector_size: u32,
     /// What the medium writes all or nothing.
     pub(crate) untorn_bytes: u32,
@@ -78,7 +93,8 @@ impl Properties {
         let granularity = queue_attribute(metadata.rdev(), "discard_granularity").unwrap_or(0);
         Ok(Self {
             kind: ImageKind::BlockDevice,
-            size_bytes: device_size(file, path)?,
+            size_bytes: device_size(file).map_err(OpenError::io(path, "find its size"))?,
+            can_be_watched: false,
             physical_sector_size: sane_physical_size(physical.into(), sector_size),
             untorn_bytes: physical,
             can_punch: can_zero && !read_only,
@@ -94,8 +110,9 @@ impl Properties {
         sector_size: u32,
         read_only: bool,
     ) -> Result<Self, OpenError> {
-        let is_memory =
-            is_memory_file_system(file).map_err(OpenError::io(path, "look at its file system"))?;
+        let magic =
+            file_system_magic(file).map_err(OpenError::io(path, "look at its file system"))?;
+        let is_memory = IN_MEMORY.contains(&magic);
         let untorn = queue_attribute(metadata.dev(), "physical_block_size").unwrap_or(512);
         Ok(Self {
             kind: if is_memory {
@@ -104,6 +121,7 @@ impl Properties {
                 ImageKind::File
             },
             size_bytes: metadata.len(),
+            can_be_watched: !CHANGED_ELSEWHERE.contains(&magic),
             physical_sector_size: sane_physical_size(metadata.blksize(), sector_size),
             untorn_bytes: if is_memory {
                 u32::MAX
@@ -129,11 +147,8 @@ fn sane_physical_size(reported: u64, sector_size: u32) -> u32 {
     (size as u32).max(sector_size)
 }
 
-fn is_memory_file_system(file: &File) -> io::Result<bool> {
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    const RAMFS_MAGIC: i64 = 0x8584_58f6;
-    let magic = rustix::fs::fstatfs(file)?.f_type as i64;
-    Ok([TMPFS_MAGIC, RAMFS_MAGIC].contains(&magic))
+fn file_system_magic(file: &File) -> io::Result<i64> {
+    Ok(rustix::fs::fstatfs(file)?.f_type as i64)
 }
 
 /// Punches a hole beyond the end of the file, where there is nothing: only the answer matters.
@@ -144,7 +159,6 @@ fn probe_punch(file: &File, size_bytes: u64) -> bool {
 }
 
 /// The size of a block device in bytes.
-pub(crate) fn device_size(file: &File, path: &Path) -> Result<u64, OpenError> {
-    rustix::fs::seek(file, SeekFrom::End(0))
-        .map_err(|error| OpenError::io(path, "find its size")(error.into()))
+pub(crate) fn device_size(file: &File) -> io::Result<u64> {
+    Ok(rustix::fs::seek(file, SeekFrom::End(0))?)
 }

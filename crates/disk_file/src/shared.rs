@@ -1,15 +1,20 @@
 //! What a disk shares with its work on the pool: the file, the locks, and what was learnt about the file.
 
+use crate::bounced::bounce_pool;
 use crate::counters::Counters;
 use crate::flush::Flusher;
 use crate::image::Image;
 use crate::properties::ImageKind;
+use crate::size::Size;
+use crate::watch::Watch;
+use clock::Clock;
 use disk_backend::DiskError;
 use disk_backend::in_flight::InFlight;
 use range_lock::RangeLock;
+use scsi_buffers::BouncePool;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The longest request that is served without another thread: copying it takes about 100 us.
 pub(crate) const AT_ONCE_BYTES_MAX: usize = 1 << 20;
@@ -18,12 +23,19 @@ pub(crate) const AT_ONCE_BYTES_MAX: usize = 1 << 20;
 const PAGE_BYTES: u32 = 4096;
 
 pub(crate) struct Shared {
+    /// None where the kernel tells nothing about the file. Before the image: what is watched is open.
+    pub(crate) watch: Option<Watch>,
     pub(crate) image: Arc<Image>,
+    pub(crate) size: Arc<Size>,
+    /// For looking at what is not watched; begun when it is needed first.
+    pub(crate) clock: OnceLock<Clock>,
     /// By byte of the file. Whoever reads or changes bytes holds their range while the kernel works, no matter what becomes
     /// of the future that asked for it.
     pub(crate) locks: RangeLock,
     pub(crate) flusher: Arc<Flusher>,
     pub(crate) counters: Counters,
+    /// For copies of memory that is only borrowed.
+    pub(crate) bounce: BouncePool,
     /// What runs, or will run, on the pool. It may go on when its future is dropped.
     pub(crate) in_pool: Arc<InFlight>,
     pub(crate) may_read_without_waiting: Hope,
@@ -34,7 +46,19 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(image: Arc<Image>, flusher: Arc<Flusher>) -> Self {
+        let size = Arc::new(Size::new(Arc::clone(&image)));
+        let watch = image.properties.can_be_watched.then(|| {
+            let watch = Watch::new(&size);
+            watch.inspect_err(|error| {
+                let path = image.path.display();
+                tracing::warn!(%path, %error, "cannot watch the image: another size is noticed late");
+            })
+        });
         Self {
+            watch: watch.and_then(Result::ok),
+            size,
+            clock: OnceLock::new(),
+            bounce: bounce_pool(),
             locks: RangeLock::new(),
             flusher,
             counters: Counters::default(),
@@ -45,6 +69,11 @@ impl Shared {
             may_reserve: Hope::new(image.properties.kind != ImageKind::BlockDevice),
             image,
         }
+    }
+
+    /// Whether the kernel tells when the file changes.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watch.is_some()
     }
 
     /// Whether nothing ever waits for a device.

@@ -1,6 +1,5 @@
 //! Where the file has holes.
 
-use crate::properties::ImageKind;
 use crate::shared::Shared;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use rustix::fs::SeekFrom;
@@ -43,20 +42,16 @@ impl Shared {
         Ok(status)
     }
 
-    fn size_bytes_now(&self) -> Result<u64, DiskError> {
-        if self.image.properties.kind == ImageKind::BlockDevice {
-            return Ok(self.image.properties.size_bytes);
-        }
-        let metadata = self.image.file().metadata();
-        Ok(metadata.map_err(|error| self.named(error))?.len())
-    }
-
-    /// Where data or a hole begins, at most `end`; none if this file does not know, or no longer reaches there.
+    /// Where data or a hole begins, at most `end`; none if this file does not know.
     fn seek(&self, what: SeekFrom, end: u64) -> Result<Option<u64>, DiskError> {
         match rustix::fs::seek(self.image.file(), what) {
             Ok(found) => Ok(Some(found.min(end))),
-            // A hole up to the end of the file, or nothing at all where that was cut short: of that no read returns zeros (C12).
-            Err(Errno::NXIO) => Ok((end <= self.size_bytes_now()?).then_some(end)),
+            // A hole up to the end of the file, unless that was cut short: of what is gone no read returns zeros (C12).
+            Err(Errno::NXIO) => {
+                self.size.look().map_err(|error| self.named(error))?;
+                self.check_inside(&(0..end))?;
+                Ok(Some(end))
+            }
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(None),
             Err(error) => Err(self.named(error.into())),
         }

@@ -265,3 +265,126 @@ fn flushes_and_durable_writes_reach_the_file() {
     block_on(disk.sync_cache()).expect("it flushes");
     assert_eq!(syncs(), 3, "nothing has changed since");
 }
+
+#[test]
+fn a_resize_waits_for_the_requests_before_it_and_those_after_it_see_it() {
+    let (_folder, disk) = file_disk();
+    let in_the_way = disk
+        .shared
+        .locks
+        .try_read(4096..8192)
+        .expect("nobody writes");
+    block_on(async {
+        let mut resize = pin!(disk.resize(4));
+        assert!(poll_once(&mut resize).await.is_none());
+        assert_eq!(disk.sector_count(), 2048);
+        // It was begun inside the disk, behind the resize.
+        let bytes = sector_of(1);
+        let source = HostBuffers::from_ref(&bytes);
+        let buffers = source.buffers();
+        let mut write = pin!(disk.write_vectored(&buffers, 10, false));
+        assert!(poll_once(&mut write).await.is_none());
+        drop(in_the_way);
+        resize.await.expect("it shrinks");
+        assert!(matches!(write.await, Err(DiskError::IllegalBlock)));
+    });
+    assert_eq!(disk.sector_count(), 4);
+    let len = disk.shared.image.file().metadata().expect("open").len();
+    assert_eq!(len, 4 * 512, "no write made it longer");
+}
+
+#[test]
+fn after_a_failed_flush_there_is_no_resize() {
+    let (_folder, disk) = unflushable_disk();
+    let bytes = sector_of(1);
+    let source = HostBuffers::from_ref(&bytes);
+    block_on(async {
+        let write = disk.write_vectored(&source.buffers(), 0, true).await;
+        assert!(write.is_err());
+        assert!(matches!(disk.resize(4096).await, Err(DiskError::Io(_))));
+    });
+    let failures = block_on(inspect::inspect("counters/flush_failures", None, &disk));
+    assert_eq!(failures.expect("it is there"), 1);
+}
+
+/// A disk on a file that the kernel tells nothing about, in a time of its own.
+fn unwatched_disk() -> (TempDir, FileDisk, clock::SimulatedTime) {
+    let (folder, disk) = file_disk();
+    let path = disk.shared.image.path.clone();
+    drop(disk);
+    let image = Image::open(&path, &FileDiskOptions::default()).expect("it was just closed");
+    let mut shared = Shared::new(Arc::new(image), Flusher::new(SyncPlace::AtOnce, || Ok(())));
+    shared.watch = None;
+    let (clock, time) = clock::Clock::simulated();
+    shared.clock.set(clock).expect("nobody has used it");
+    let shared = Arc::new(shared);
+    (folder, FileDisk { shared }, time)
+}
+
+#[test]
+fn what_is_not_watched_is_looked_at_while_somebody_waits_and_only_then() {
+    let (_folder, disk, time) = unwatched_disk();
+    let grow = |size| disk.shared.image.file().set_len(size).expect("it grows");
+    assert_eq!(time.sleeper_count(), 0);
+    block_on(async {
+        let mut waiting = pin!(disk.wait_resize(2048));
+        // It looks first, on the pool, and sleeps then.
+        while time.sleeper_count() == 0 {
+            assert!(poll_once(&mut waiting).await.is_none());
+            futures_lite::future::yield_now().await;
+        }
+        grow(2 << 20);
+        assert!(poll_once(&mut waiting).await.is_none());
+        assert_eq!(disk.sector_count(), 2048, "nobody has looked");
+        time.advance(crate::resize::LOOK_INTERVAL);
+        assert_eq!(waiting.await, 4096);
+    });
+    assert_eq!(time.sleeper_count(), 0);
+    // Whoever asks anew is told at once what is so.
+    grow(3 << 20);
+    assert_eq!(block_on(disk.wait_resize(4096)), 6144);
+}
+
+#[test]
+fn copies_of_borrowed_memory_are_bounded_and_nobody_waits_for_anothers() {
+    let (_folder, mut disk) = file_disk();
+    let pool = scsi_buffers::BouncePool::new(1 << 20);
+    let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
+    shared.bounce = pool.clone();
+    // Somebody who never polls again has all of it.
+    let _held = pool
+        .try_allocate(1 << 20)
+        .expect("within the bound")
+        .expect("it is free");
+    let content: Vec<u8> = (0..300 << 10).map(|at: u32| (at / 512 * 5) as u8).collect();
+    block_on(async {
+        let reading = disk.shared.locks.try_read(512..513).expect("nobody writes");
+        let source = HostBuffers::from_ref(&content);
+        let buffers = source.buffers();
+        let mut write = pin!(disk.write_vectored(&buffers, 1, false));
+        assert!(poll_once(&mut write).await.is_none());
+        drop(reading);
+        write.await.expect("it writes");
+        let writing = disk
+            .shared
+            .locks
+            .try_write(512..513)
+            .expect("nobody uses it");
+        let mut found = vec![0; content.len()];
+        {
+            let target = HostBuffers::from_mut(&mut found);
+            let buffers = target.buffers();
+            let mut read = pin!(disk.read_vectored(&buffers, 1));
+            assert!(poll_once(&mut read).await.is_none());
+            drop(writing);
+            read.await.expect("it reads");
+        }
+        assert!(found == content);
+    });
+    let in_use = block_on(inspect::inspect(
+        "bounce_pool/bytes_in_use_max",
+        None,
+        &disk,
+    ));
+    assert_eq!(in_use.expect("it is there"), 1 << 20);
+}

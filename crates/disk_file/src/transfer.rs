@@ -10,12 +10,10 @@ use async_task::Task;
 use disk_backend::DiskError;
 use posio::{Durability, Mode, Outcome, TransferError};
 use range_lock::RangeGuard;
-use scsi_buffers::{BounceBuffer, RequestBuffers};
+use scsi_buffers::RequestBuffers;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// The most borrowed memory that is copied for one request at a time.
-const BOUNCE_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {
@@ -70,7 +68,9 @@ impl Shared {
         if !self.may_read_without_waiting.is_alive() {
             return Ok(0);
         }
+        self.check_inside(&byte_range(offset, buffers))?;
         let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::NoWait);
+        self.counters.file.note_read(&outcome, buffers.len());
         Ok(match outcome.map_err(|error| self.transfer_error(error))? {
             Outcome::Complete => buffers.len(),
             Outcome::WouldBlock { done } => done,
@@ -81,10 +81,27 @@ impl Shared {
         })
     }
 
-    /// Reads all of it, and waits as long as that takes.
-    fn read(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
+    /// Reads all of it, and waits as long as that takes. The caller holds the range.
+    pub(crate) fn read(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
+        let range = byte_range(offset, buffers);
+        self.check_inside(&range)?;
         let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::Wait);
+        self.counters.file.note_read(&outcome, buffers.len());
+        if has_ended(&outcome) {
+            // Somebody has cut the file; it may be long enough again by now.
+            self.size.look().map_err(|error| self.named(error))?;
+            self.check_inside(&range)?;
+        }
         self.expect_complete(outcome)
+    }
+
+    /// Checks that the range lies in the disk, whose size may have changed since the request came. The caller holds the range, so
+    /// nobody of ours changes it now.
+    pub(crate) fn check_inside(&self, range: &Range<u64>) -> Result<(), DiskError> {
+        match range.end <= self.size.end_of_sectors() {
+            true => Ok(()),
+            false => Err(DiskError::IllegalBlock),
+        }
     }
 
     /// As [`read_at_once`](Self::read_at_once).
@@ -96,6 +113,7 @@ impl Shared {
         if !self.may_write_without_waiting.is_alive() || self.has_divided_sectors() {
             return Ok(0);
         }
+        self.check_inside(&byte_range(offset, buffers))?;
         let outcome = posio::write_at(
             self.image.file(),
             buffers,
@@ -103,6 +121,7 @@ impl Shared {
             Mode::NoWait,
             Durability::Cached,
         );
+        self.counters.file.note_write(&outcome, buffers.len());
         self.flusher.note_change();
         Ok(match outcome.map_err(|error| self.transfer_error(error))? {
             Outcome::Complete => buffers.len(),
@@ -114,9 +133,11 @@ impl Shared {
         })
     }
 
-    /// Writes all of it, and waits as long as that takes.
+    /// Writes all of it, and waits as long as that takes. The caller holds the range.
     pub(crate) fn write(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
-        self.reserve(&byte_range(offset, buffers))?;
+        let range = byte_range(offset, buffers);
+        self.check_inside(&range)?;
+        self.reserve(&range)?;
         let outcome = posio::write_at(
             self.image.file(),
             buffers,
@@ -124,6 +145,7 @@ impl Shared {
             Mode::Wait,
             Durability::Cached,
         );
+        self.counters.file.note_write(&outcome, buffers.len());
         self.flusher.note_change();
         self.expect_complete(outcome)
     }
@@ -175,34 +197,6 @@ impl FileDisk {
         }
     }
 
-    /// Reads into borrowed memory: the pool fills a copy, piece by piece, which is taken over when this future is polled.
-    async fn read_bounced(
-        &self,
-        claim: Claim,
-        buffers: &RequestBuffers<'_>,
-        offset: u64,
-    ) -> Result<(), DiskError> {
-        let mut claim = Some(claim);
-        for piece in pieces(buffers.len()) {
-            let target = buffers.subrange(piece.start, piece.len());
-            let piece_offset = offset + piece.start as u64;
-            let bounce = bounce_buffer(piece.len())?;
-            let filling = bounce
-                .buffers(true)
-                .pin()
-                .expect("bounce buffers can be pinned");
-            let claim = claim
-                .take()
-                .unwrap_or_else(|| Claim::Wanted(byte_range(piece_offset, &target), Intent::Read));
-            self.in_pool(claim, move |shared| {
-                shared.read(&filling.buffers(), piece_offset)
-            })
-            .await?;
-            target.copy_from(&bounce.buffers(false))?;
-        }
-        Ok(())
-    }
-
     pub(crate) async fn write(
         &self,
         buffers: &RequestBuffers<'_>,
@@ -250,32 +244,6 @@ impl FileDisk {
         }
     }
 
-    /// Writes from borrowed memory: the pool works on a copy, piece by piece. What is begun is short enough to be one piece.
-    async fn write_bounced(
-        &self,
-        claim: Claim,
-        buffers: &RequestBuffers<'_>,
-        offset: u64,
-        is_begun: bool,
-    ) -> Result<(), DiskError> {
-        const { assert!(AT_ONCE_BYTES_MAX <= BOUNCE_BYTES_MAX) };
-        let mut claim = Some(claim);
-        for piece in pieces(buffers.len()) {
-            let source = buffers.subrange(piece.start, piece.len());
-            let piece_offset = offset + piece.start as u64;
-            let bounce = bounce_buffer(piece.len())?;
-            bounce.buffers(true).copy_from(&source)?;
-            let claim = claim.take().unwrap_or_else(|| {
-                Claim::Wanted(byte_range(piece_offset, &source), Intent::Change)
-            });
-            let work = self.in_pool(claim, move |shared| {
-                shared.write(&bounce.buffers(false), piece_offset)
-            });
-            pool::wait_for(work, is_begun).await?;
-        }
-        Ok(())
-    }
-
     /// Runs `work` on the pool while it holds what `claim` says.
     pub(crate) fn in_pool<T: Send + 'static>(
         &self,
@@ -315,17 +283,10 @@ impl FileDisk {
     }
 }
 
-fn byte_range(offset: u64, buffers: &RequestBuffers<'_>) -> Range<u64> {
+fn has_ended(outcome: &Result<Outcome, TransferError>) -> bool {
+    matches!(outcome, Err(TransferError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof)
+}
+
+pub(crate) fn byte_range(offset: u64, buffers: &RequestBuffers<'_>) -> Range<u64> {
     offset..offset + buffers.len() as u64
-}
-
-fn pieces(len: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len)
-        .step_by(BOUNCE_BYTES_MAX)
-        .map(move |start| start..len.min(start + BOUNCE_BYTES_MAX))
-}
-
-fn bounce_buffer(len: usize) -> Result<BounceBuffer, DiskError> {
-    BounceBuffer::unpooled(len)
-        .map_err(|error| DiskError::Io(std::io::Error::new(std::io::ErrorKind::OutOfMemory, error)))
 }

@@ -71,6 +71,7 @@ impl Shared {
 
     /// Changes a first part of `piece`, which the caller holds, and returns its length in bytes.
     fn zero_piece(&self, piece: Range<u64>, zeroing: Zeroing) -> Result<u64, DiskError> {
+        self.check_inside(&piece)?;
         let result = match zeroing {
             Zeroing::Unmap => self
                 .punch(&piece)
@@ -144,6 +145,7 @@ impl Shared {
     /// Never changes the size of the file.
     fn fallocate(&self, flags: FallocateFlags, range: &Range<u64>) -> io::Result<()> {
         let flags = flags | FallocateFlags::KEEP_SIZE;
+        self.counters.file.allocations.add(1);
         loop {
             match rustix::fs::fallocate(
                 self.image.file(),

@@ -98,6 +98,33 @@ fn a_device_is_read_written_unmapped_and_zeroed() {
 }
 
 #[test]
+fn a_device_that_grows_is_noticed_and_is_not_resized_by_us() {
+    let Some(device) = LoopDevice::new() else {
+        return;
+    };
+    let disk = open(&device.device, &FileDiskOptions::default()).expect("nobody uses it");
+    assert_eq!(common::inspected(&disk, "is_watched"), false);
+    let refusal = block_on(disk.resize(8));
+    assert!(
+        matches!(refusal, Err(DiskError::Unsupported)),
+        "{refusal:?}"
+    );
+    let backing = std::fs::File::options()
+        .write(true)
+        .open(device.folder.path().join("backing"))
+        .expect("it is there");
+    backing.set_len(2 * SIZE_BYTES).expect("it grows");
+    assert!(run(
+        "losetup",
+        &[Path::new("--set-capacity"), &device.device]
+    ));
+    let before = SIZE_BYTES / 512;
+    assert_eq!(block_on(disk.wait_resize(before)), 2 * before);
+    write(&disk, 2 * before - 1, &[7; 512]);
+    assert!(read(&disk, 2 * before - 1, 1) == [7; 512]);
+}
+
+#[test]
 fn a_device_is_written_by_one_or_read_by_many() {
     let Some(device) = LoopDevice::new() else {
         return;

@@ -1,0 +1,88 @@
+//! The size of the image, as it was last seen: others may change it.
+//!
+//! Invariants: I1, only a look at the file changes what is known, and looks come one after the other, so that an older one never
+//! replaces a newer; I2, whoever waits hears of each change: it listens before it compares; I3, nobody is woken under a lock, for
+//! a waker is code of others.
+
+use crate::image::Image;
+use crate::properties::{ImageKind, device_size};
+use event_listener::{Event, EventListener};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) struct Size {
+    image: Arc<Image>,
+    bytes: AtomicU64,
+    looking: Mutex<()>,
+    changed: Arc<Event>,
+}
+
+impl Size {
+    pub(crate) fn new(image: Arc<Image>) -> Self {
+        Self {
+            bytes: AtomicU64::new(image.properties.size_bytes),
+            image,
+            looking: Mutex::new(()),
+            changed: Arc::default(),
+        }
+    }
+
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The whole of it, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// What lies behind the last whole sector, in bytes: no part of the disk.
+    pub(crate) fn tail_bytes(&self) -> u64 {
+        self.bytes() % self.sector_size()
+    }
+
+    pub(crate) fn sector_count(&self) -> u64 {
+        self.bytes() / self.sector_size()
+    }
+
+    /// Where the last whole sector ends, in bytes.
+    pub(crate) fn end_of_sectors(&self) -> u64 {
+        self.sector_count() * self.sector_size()
+    }
+
+    /// Asks the file, tells whoever waits if the answer is new, and returns the size in bytes.
+    pub(crate) fn look(&self) -> io::Result<u64> {
+        let (now, news) = self.look_and_tell_nobody()?;
+        if let Some(news) = news {
+            news.notify(usize::MAX);
+        }
+        Ok(now)
+    }
+
+    /// As [`look`](Self::look), but leaves it to the caller to notify those who wait, if there are news for them.
+    pub(crate) fn look_and_tell_nobody(&self) -> io::Result<(u64, Option<Arc<Event>>)> {
+        let _looking = self.looking.lock(); // I1
+        let file = self.image.file();
+        let now = match self.image.properties.kind {
+            ImageKind::BlockDevice => device_size(file)?,
+            ImageKind::File | ImageKind::MemoryFile => file.metadata()?.len(),
+        };
+        let before = self.bytes.swap(now, Ordering::AcqRel);
+        if before != now {
+            tracing::info!(path = %self.image.path.display(), before, now, "the image has another size");
+        }
+        let news = (before != now).then(|| Arc::clone(&self.changed)); // I3
+        Ok((now, news))
+    }
+
+    /// Hears of the next change.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    fn sector_size(&self) -> u64 {
+        self.image.sector_size.into()
+    }
+}
