@@ -1,19 +1,22 @@
 //! One connection: its thread, and what others see of it.
 
+use crate::activity::Activity;
 use crate::exports::{Exports, NoPlace, Offer, Place};
 use crate::handshake::{self, Outcome};
 use crate::limits::LiveLimits;
-use crate::session::{Counters, End, SessionError};
+use crate::protocol::contexts::ContextSet;
+use crate::session::{End, SessionError};
 use crate::transmission::{self, Session};
 use crate::transport::Socket;
 use crate::wakeup::Wakeup;
 use inspect::Inspect;
-use parking_lot::Mutex;
+use nbd_protocol::Framing;
 use rustix::net::Shutdown;
+use scsi_buffers::BouncePool;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// A connection, as its server sees it. Nothing here is locked while data moves.
@@ -25,9 +28,18 @@ pub(crate) struct Connection {
     peer: String,
     socket: Arc<OwnedFd>,
     wakeup: Arc<Wakeup>,
-    counters: Counters,
-    /// The name of the export, once it is chosen.
-    export: Mutex<Option<String>>,
+    activity: Activity,
+    /// Once the client has chosen.
+    chosen: OnceLock<Chosen>,
+}
+
+/// What the handshake brought.
+#[derive(Debug)]
+struct Chosen {
+    export: String,
+    framing: Framing,
+    contexts: ContextSet,
+    pool: BouncePool,
 }
 
 impl Connection {
@@ -39,13 +51,17 @@ impl Connection {
             peer,
             socket: Arc::new(socket),
             wakeup: Arc::new(Wakeup::new()?),
-            counters: Counters::default(),
-            export: Mutex::new(None),
+            activity: Activity::new(),
+            chosen: OnceLock::new(),
         })
     }
 
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// Asks the connection's thread to finish what is in flight and to end.
@@ -65,9 +81,9 @@ impl Connection {
         let served =
             std::panic::catch_unwind(AssertUnwindSafe(|| self.serve_session(exports, limits)));
         let peer = self.peer.as_str();
-        let export = self.export.lock().take();
-        let export = export.as_deref().unwrap_or_default();
-        let requests = self.counters.requests.get();
+        let chosen = self.chosen.get();
+        let export = chosen.map_or("", |chosen| chosen.export.as_str());
+        let requests = self.activity.requests();
         match served {
             Ok(Ok(end)) => {
                 tracing::debug!(peer, export, requests, "connection ended: {}", end.reason());
@@ -106,13 +122,19 @@ impl Connection {
         };
         let name = agreement.export.name();
         tracing::debug!(peer = self.peer, export = name, "connection uses an export");
-        *self.export.lock() = Some(name.to_owned());
+        let chosen = self.chosen.get_or_init(|| Chosen {
+            export: name.to_owned(),
+            framing: agreement.framing,
+            contexts: agreement.contexts,
+            pool: BouncePool::new(limits.bytes_in_flight_max()),
+        });
         let session = Session {
             export: &agreement.export,
             framing: agreement.framing,
             contexts: agreement.contexts,
             limits,
-            counters: &self.counters,
+            pool: &chosen.pool,
+            activity: &self.activity,
             wakeup: &self.wakeup,
             peer: &self.peer,
         };
@@ -176,12 +198,28 @@ impl End {
 
 impl Inspect for Connection {
     fn inspect(&self, req: inspect::Request<'_>) {
+        let mut response = req.respond();
+        response.field("peer", &self.peer);
+        if let Some(chosen) = self.chosen.get() {
+            response.merge(chosen);
+        }
+        response.merge(&self.activity);
+    }
+}
+
+impl Inspect for Chosen {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        let framing = match self.framing {
+            Framing::Simple => "simple",
+            Framing::Structured => "structured",
+            Framing::Extended => "extended",
+        };
         req.respond()
-            .field("peer", &self.peer)
-            .field_with("export", |req| match &*self.export.lock() {
-                Some(name) => req.value(name.as_str()),
-                None => req.ignore(),
+            .field("export", &self.export)
+            .field("framing", framing)
+            .field_with("contexts", |req| {
+                req.list(self.contexts.iter().map(|context| context.name()));
             })
-            .merge(&self.counters);
+            .field("bounce_pool", &self.pool);
     }
 }

@@ -5,6 +5,7 @@
 //! - E2: once an export is closed, it has no places to give.
 //! - E3: the list of exports is locked to look something up, never while a client, a disk or another lock is waited for.
 
+use crate::activity::{Operation, OperationStats, Totals};
 use crate::connection::Connection;
 use crate::export::{Export, InvalidExport};
 use crate::refusals::Refusals;
@@ -58,6 +59,23 @@ pub(crate) struct Offer {
     farewell: Farewell,
 }
 
+/// What the clients of an export do, and have done since it was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportStats {
+    /// The export's name.
+    pub name: String,
+    /// How many connections use it now.
+    pub connections: usize,
+    /// How many of their requests are being worked on.
+    pub requests_in_flight: u64,
+    /// How many clients were turned away because of a limit of connections to it.
+    pub refused: u64,
+    /// Every operation, in the order of [`Operation::ALL`], with what was done of it by all connections, those that have gone
+    /// included.
+    pub operations: Vec<(Operation, OperationStats)>,
+}
+
 /// Why an export has no place for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoPlace {
@@ -73,6 +91,8 @@ struct Users {
     is_closed: bool,
     /// By number.
     connections: BTreeMap<u64, Arc<Connection>>,
+    /// What those did who have gone (A2).
+    before: Totals,
 }
 
 /// A connection's place among the users of an export. Dropped when the connection needs the export no longer.
@@ -224,6 +244,27 @@ impl Offer {
         self.refusals.add()
     }
 
+    /// What its clients do now, and what all of them have done.
+    pub(crate) fn stats(&self) -> ExportStats {
+        let (mut totals, present) = {
+            let users = self.users.lock();
+            let present: Vec<_> = users.connections.values().map(Arc::clone).collect();
+            (users.before.clone(), present)
+        };
+        // Who leaves now is not in `before` yet (A2).
+        present.iter().for_each(|one| totals.add(one.activity()));
+        let in_flight = present
+            .iter()
+            .map(|one| one.activity().requests_in_flight());
+        ExportStats {
+            name: self.export.name().to_owned(),
+            connections: present.len(),
+            requests_in_flight: in_flight.sum(),
+            refused: self.refusals.count(),
+            operations: totals.into_operations().collect(),
+        }
+    }
+
     fn see_everybody_out(&self) {
         let mut users = self.users.lock();
         users.is_closed = true;
@@ -267,7 +308,11 @@ impl Deref for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.offer.users.lock().connections.remove(&self.number);
+        let mut users = self.offer.users.lock();
+        if let Some(gone) = users.connections.remove(&self.number) {
+            users.before.add(gone.activity());
+        }
+        drop(users);
         self.offer.left.notify_all();
     }
 }
@@ -307,11 +352,20 @@ impl Inspect for Offer {
             .field_mut_with("connections_max", |new| {
                 self.export.connections_max().change(new)
             })
-            .field_with("connections", |req| {
-                let count = self.users.lock().connections.len();
-                req.value(count);
-            })
-            .field("refused", &self.refusals);
+            .merge_with(|req| self.stats().inspect(req));
+    }
+}
+
+impl Inspect for ExportStats {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        req.respond()
+            .field("connections", &self.connections)
+            .counter("refused", self.refused)
+            .field("requests_in_flight", &self.requests_in_flight)
+            .field_with("operations", |req| {
+                let operations = self.operations.iter();
+                req.entries(operations.map(|(operation, stats)| (operation.name(), stats)));
+            });
     }
 }
 

@@ -78,6 +78,14 @@ impl Hub {
         self.connections.lock().len()
     }
 
+    pub(crate) fn accepted_count(&self) -> u64 {
+        self.accepted_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refused_count(&self) -> u64 {
+        self.refusals.count()
+    }
+
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.tell_of_change();
@@ -277,7 +285,7 @@ impl Inspect for Hub {
                 let connections = self.connections.lock().clone();
                 req.entries(connections.iter().map(|(number, one)| (number, &**one)));
             })
-            .counter("accepted", self.accepted_count.load(Ordering::Relaxed))
+            .counter("accepted", self.accepted_count())
             .field("refused", &self.refusals)
             .field_with("limits", |req| {
                 self.limits.show(req, || self.look_at_the_clock());

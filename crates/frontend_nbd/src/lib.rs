@@ -33,6 +33,7 @@
 //!
 //! Where to start reading: `server`, `connection`, then `transmission`, which has the loop that everything turns in.
 
+mod activity;
 mod address;
 mod connection;
 mod export;
@@ -52,9 +53,10 @@ mod transmission;
 mod transport;
 mod wakeup;
 
+pub use activity::{Operation, OperationStats};
 pub use address::{InvalidListenAddress, ListenAddress};
 pub use export::{Export, InvalidExport, SECTOR_SIZE_MAX};
-pub use exports::RemoveExportError;
+pub use exports::{ExportStats, RemoveExportError};
 pub use limits::Limits;
 pub use listener::ListenError;
 pub use server::{ServeError, Server, ServerError, ServerHandle};

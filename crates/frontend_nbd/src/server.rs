@@ -2,7 +2,7 @@
 
 use crate::address::ListenAddress;
 use crate::export::{Export, InvalidExport};
-use crate::exports::RemoveExportError;
+use crate::exports::{ExportStats, RemoveExportError};
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::listener::{ListenError, Listener};
@@ -170,6 +170,23 @@ impl ServerHandle {
     /// whatever becomes of the export.
     pub fn disk(&self, name: &str) -> Option<Disk> {
         self.0.exports().get(name).map(|offer| offer.disk().clone())
+    }
+
+    /// What clients do and have done, export by export, for whoever watches the server.
+    pub fn export_stats(&self) -> Vec<ExportStats> {
+        let exports = self.0.exports().all();
+        exports.iter().map(|offer| offer.stats()).collect()
+    }
+
+    /// How many clients have been let in since the beginning.
+    pub fn accepted_count(&self) -> u64 {
+        self.0.accepted_count()
+    }
+
+    /// How many clients were turned away at the door since the beginning, because of
+    /// [`Limits::connections_max`] or for want of a thread.
+    pub fn refused_count(&self) -> u64 {
+        self.0.refused_count()
     }
 
     /// How many clients are connected.

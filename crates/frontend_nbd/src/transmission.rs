@@ -13,12 +13,14 @@ mod input;
 mod intake;
 mod output;
 mod requests;
+mod stopwatch;
 
+use crate::activity::Activity;
 use crate::export::Export;
 use crate::limits::LiveLimits;
 use crate::protocol::contexts::ContextSet;
 use crate::protocol::errno::Purpose;
-use crate::session::{Counters, End, SessionError};
+use crate::session::{End, SessionError};
 use crate::slots::{SLOTS_MAX, Slots};
 use crate::step::{Done, Payload, Step, StepError, Tools};
 use crate::transport::{Interest, NAP, Transport};
@@ -33,6 +35,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
+use stopwatch::Stopwatch;
 
 /// What a connection works with.
 #[derive(Debug)]
@@ -42,7 +45,9 @@ pub(crate) struct Session<'a> {
     /// What a block status tells.
     pub(crate) contexts: ContextSet,
     pub(crate) limits: &'a LiveLimits,
-    pub(crate) counters: &'a Counters,
+    /// The connection's memory.
+    pub(crate) pool: &'a BouncePool,
+    pub(crate) activity: &'a Activity,
     pub(crate) wakeup: &'a Arc<Wakeup>,
     /// For the log.
     pub(crate) peer: &'a str,
@@ -53,11 +58,10 @@ pub(crate) fn run<T: Transport>(
     session: &Session<'_>,
     transport: &mut T,
 ) -> Result<End, SessionError> {
-    let pool = BouncePool::new(session.limits.bytes_in_flight_max());
     let mut transmission = Transmission {
         session,
         transport,
-        pool: &pool,
+        pool: session.pool,
         perform: crate::step::perform,
         input: Input::new(),
         front: Front::Header,
@@ -65,12 +69,13 @@ pub(crate) fn run<T: Transport>(
         requests: Requests::default(),
         steps: Slots::new(Arc::clone(session.wakeup)),
         output: Output::default(),
+        stopwatch: Stopwatch::default(),
         idle_since: None,
         stopping: None,
     };
     let result = transmission.serve();
     transmission.finish_steps();
-    session.counters.requests_in_flight.set(0);
+    session.activity.set_requests_in_flight(0);
     result
 }
 
@@ -92,6 +97,7 @@ struct Transmission<'a, T, F> {
     requests: Requests,
     steps: Slots<F, Part>,
     output: Output,
+    stopwatch: Stopwatch,
     /// When it was first noticed that nothing happens; looked at only if there is a limit.
     idle_since: Option<Instant>,
     stopping: Option<Stopping>,
@@ -115,6 +121,7 @@ where
 {
     fn serve(&mut self) -> Result<End, SessionError> {
         loop {
+            self.stopwatch.forget();
             self.finish_woken_steps()?;
             self.notice_stop()?;
             let stuck = self.take_in()?;
@@ -122,8 +129,8 @@ where
             if has_sent {
                 self.idle_since = None;
             }
-            let in_flight = self.requests.len() as u64;
-            self.session.counters.requests_in_flight.set(in_flight);
+            let in_flight = self.requests.len();
+            self.session.activity.set_requests_in_flight(in_flight);
             match stuck {
                 Stuck::Ended(end) if self.steps.is_empty() && self.output.is_empty() => {
                     return Ok(end);
@@ -275,7 +282,7 @@ where
         }
         let request = pending.request;
         let len = payload.len() as u32;
-        self.session.counters.bytes_read.add(len.into());
+        self.session.activity.add_bytes(request.command, len.into());
         let is_last = pending.is_over();
         let head = reply::data(self.session.framing, is_last, &request, part.offset, len);
         match &mut pending.delivery {
@@ -300,7 +307,7 @@ where
         };
         let message = with_sources(error);
         // One line per connection: a guest on a broken disk would fill the log.
-        let is_first = self.session.counters.errors.get() == 0;
+        let is_first = self.session.activity.errors() == 0;
         if is_first && errno == Errno::Io {
             tracing::warn!(
                 export = self.session.export.name(),
@@ -326,8 +333,11 @@ where
         let pending = self.requests.remove(index);
         let framing = self.session.framing;
         let request = &pending.request;
+        let activity = self.session.activity;
+        let has_failed = pending.failure.is_some();
+        let now = self.stopwatch.read();
+        activity.end(request.command, pending.began, now, has_failed);
         if let Some(failure) = pending.failure {
-            self.session.counters.errors.add(1);
             if pending.delivery == (Delivery::Stream { begun: true }) {
                 return Err(SessionError::BrokenReply(failure.message));
             }
@@ -342,8 +352,8 @@ where
                     Command::Read => reply::no_data(framing, request),
                     _ => reply::success(framing, request),
                 };
-                if request.command == Command::Write {
-                    self.session.counters.bytes_written.add(request.len);
+                if request.command != Command::Read {
+                    activity.add_bytes(request.command, request.len);
                 }
                 self.output.push(reply, None);
             }

@@ -4,7 +4,7 @@ mod common;
 
 use common::client::{FLUSH, READ, STYLES, Style, WRITE, option, request};
 use common::disk::{Kind, Op, Plan, TestDisk, Traits};
-use common::{Running, export, pattern, serve};
+use common::{Running, export, pattern, serve, wait_until};
 use disk_backend::DiskError;
 use frontend_nbd::{Limits, ServeError, Server};
 use std::io;
@@ -210,6 +210,28 @@ fn a_flush_that_fails_at_the_end_names_its_export_and_the_others_are_flushed() {
         other => panic!("{other:?}"),
     }
     assert!(disks.iter().all(|disk| disk.count_of(Kind::Flush) == 1));
+}
+
+#[test]
+fn a_disk_that_hangs_at_the_end_does_not_keep_the_others_from_being_flushed() {
+    let disks = [TestDisk::new(), TestDisk::new(), TestDisk::new()];
+    disks[0].hold_all(Kind::Flush);
+    let names = ["hangs", "y", "z"];
+    let exports = names.iter().zip(&disks);
+    let exports = exports.map(|(name, disk)| export(name, disk.disk()));
+    let server = Running::new(exports, Limits::default());
+    server.handle.stop();
+    wait_until(
+        || {
+            disks[1..]
+                .iter()
+                .all(|disk| disk.count_of(Kind::Flush) == 1)
+        },
+        || "they wait for the one that hangs".to_owned(),
+    );
+    disks[0].wait_for_held(1);
+    disks[0].release_all();
+    server.wait_for_end().expect("a good end");
 }
 
 #[test]

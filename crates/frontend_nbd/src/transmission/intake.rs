@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// The length of the pieces that long writes are cut into, in bytes. While the disk takes one, the client goes on to fill the
 /// socket, which holds some 200 KiB: shorter pieces empty it before the client has to sleep, longer ones cost fewer calls. For
@@ -89,6 +90,7 @@ where
             }
             if self.output.bytes() >= SEND_BYTES {
                 self.output.send(self.transport)?;
+                self.stopwatch.forget();
             }
         }
     }
@@ -139,16 +141,17 @@ where
             self.front = Front::Ended(End::Disconnected);
             return Ok(None);
         }
-        self.session.counters.requests.add(1);
-        self.begin(request)?;
+        let now = self.stopwatch.recent();
+        self.session.activity.begin(request.command, now);
+        self.begin(request, now)?;
         Ok(None)
     }
 
     /// Refuses a request, or begins as much of it as has neither pieces nor a payload.
-    fn begin(&mut self, request: Request) -> Result<(), SessionError> {
+    fn begin(&mut self, request: Request, now: Instant) -> Result<(), SessionError> {
         let session = self.session;
         let unfragmented_max = self.unfragmented_max();
-        let index = self.requests.insert(request, self.delivery(&request));
+        let index = self.requests.insert(request, self.delivery(&request), now);
         let admitted = admission::check(
             &request,
             session.export,

@@ -3,11 +3,14 @@
 //! - R1: a request leaves the table when it was taken in whole and none of its steps is under way.
 
 use nbd_protocol::{Errno, Request};
+use std::time::Instant;
 
 /// One request.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) request: Request,
+    /// When it was understood.
+    pub(super) began: Instant,
     /// How many of its steps are under way.
     pub(super) steps: usize,
     /// All of its steps have begun, and its payload was received or read past.
@@ -47,9 +50,10 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn insert(&mut self, request: Request, delivery: Delivery) -> usize {
+    pub(super) fn insert(&mut self, request: Request, delivery: Delivery, began: Instant) -> usize {
         let pending = Pending {
             request,
+            began,
             steps: 0,
             is_taken_in: false,
             failure: None,

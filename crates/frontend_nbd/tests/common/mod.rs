@@ -67,15 +67,7 @@ impl Running {
 
     /// A client that has neither sent nor received anything.
     pub(crate) fn connect(&self) -> Client {
-        Client::new(match &self.address {
-            ListenAddress::Unix(path) => UnixStream::connect(path).expect("it is there"),
-            ListenAddress::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).expect("it is there");
-                // Only a stream of bytes is wanted, and that works for either kind.
-                OwnedFd::from(stream).into()
-            }
-            other => panic!("no client for {other}"),
-        })
+        connect(&self.address)
     }
 
     /// A client that has greeted the server.
@@ -124,6 +116,19 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.handle.stop();
     }
+}
+
+/// A client of whoever listens there, that has neither sent nor received anything.
+pub(crate) fn connect(address: &ListenAddress) -> Client {
+    Client::new(match address {
+        ListenAddress::Unix(path) => UnixStream::connect(path).expect("it is there"),
+        ListenAddress::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).expect("it is there");
+            // Only a stream of bytes is wanted, and that works for either kind.
+            OwnedFd::from(stream).into()
+        }
+        other => panic!("no client for {other}"),
+    })
 }
 
 /// Serves on a thread of its own; the result comes through the channel.
