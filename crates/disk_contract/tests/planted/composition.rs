@@ -187,12 +187,12 @@ impl PlantedStack {
                 .read(&host.buffers(), range.start, marker)
                 .await?;
             drop(host);
-            for at in 0..asked {
+            for (at, found) in found.iter_mut().enumerate().take(asked) {
                 let is_absent = present
                     .next_clear_run(at)
                     .is_some_and(|run| run.start == at);
-                if found[at] == usize::MAX && !is_absent {
-                    found[at] = index;
+                if *found == usize::MAX && !is_absent {
+                    *found = index;
                     let place = at * SECTOR_BYTES..(at + 1) * SECTOR_BYTES;
                     bytes[place.clone()].copy_from_slice(&part[place]);
                 }
