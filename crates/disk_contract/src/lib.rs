@@ -16,15 +16,16 @@
 //! # my_disk_keeps_the_contract().unwrap();
 //! ```
 //!
-//! A layer is tested by [`Suite::check_layers`], alone and among others; a stack of layers by [`Suite::check_disks`] with a
-//! [`StackPlan`], which spreads the content over the layers.
+//! A layer is tested by [`Suite::check_layers`], alone and among others, and by [`Suite::check_stacks`], in random stacks; what
+//! composes layers by [`Suite::check_composition`]. The guide is `docs/guides/test-your-own-disk.md`.
 //!
 //! **Guarantees.** Every byte that is read is compared with a model: what was written, zeroed, unmapped, resized, or left open
-//! by a dropped future. What several threads see of the same sectors must be explicable sector by sector. A [`Violation`]
-//! names the clause, the first byte that differs, the last requests, and the seed; [`SEED_VARIABLE`] replays it. Nothing depends
-//! on time. The kit's own tests plant faults and demand that each is found, and called by its number.
+//! by a dropped future. Whatever is left alone half way, other requests complete. What several threads see of the same sectors
+//! must be explicable sector by sector. A [`Violation`] names the clause, the first byte that differs, the last requests, and the
+//! seed; [`SEED_VARIABLE`] replays it. Nothing depends on time. The kit's own tests plant faults and demand that each is found,
+//! and called by its number.
 //!
-//! **Not here.** What only a crash, a failing store or a simulated clock can show (C3 to C6, C8, C11): of flushes it is only
+//! **Not here.** What only a crash, a failing store or a simulated clock can show (C5, C6, C8, C11): of flushes it is only
 //! checked that they succeed. Executors: futures are polled by the test's own threads, so a disk brings the threads it needs.
 //!
 //! **Failure.** The first violation ends a check, as an error. A factory that cannot make its disk panics, and so does a disk
@@ -66,3 +67,10 @@ pub use spec::{DiskSpec, LayerSpec};
 pub use stack_plan::{LayerPlan, Member, StackPlan};
 pub use suite::Suite;
 pub use violation::Violation;
+
+/// Pages of the project whose examples are compiled and run together with ours.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/guides/test-your-own-disk.md")]
+    mod test_your_own_disk {}
+}

@@ -4,6 +4,7 @@
 mod door_sign;
 mod links;
 mod manifests;
+mod named_tests;
 mod rows;
 mod unsafe_code;
 
@@ -17,6 +18,7 @@ pub(crate) fn run(workspace: &Workspace) -> Fallible {
     findings.extend(unsafe_attributes(workspace)?);
     findings.extend(manifests(workspace)?);
     findings.extend(links::check(&workspace.root)?);
+    findings.extend(named_tests::check(&workspace.root)?);
     // A daemon that cannot be built or asked must not hide what the other rules found.
     findings.extend(docs::stale(workspace).unwrap_or_else(|why| vec![why]));
     for finding in &findings {
