@@ -2,6 +2,7 @@
 
 mod check;
 mod control;
+mod manual;
 mod schema;
 mod serve;
 mod tools;
@@ -11,6 +12,7 @@ pub(crate) use control::{
     AddExportArgs, ControlArgs, ExportAction, ExportArgs, InspectArgs, RemoveExportArgs,
     ResizeArgs, SetArgs,
 };
+pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use schema::SchemaArgs;
 pub(crate) use serve::{ControlSocket, ServeArgs};
 pub(crate) use tools::{CompareArgs, CopyArgs, InfoArgs, MapArgs};
@@ -53,6 +55,10 @@ pub(crate) enum Command {
     Resize(ResizeArgs),
     /// Print the JSON Schema of configurations, or their reference
     Schema(SchemaArgs),
+    /// Print what makes a shell complete the command line
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 /// How to log.

@@ -1,6 +1,7 @@
 //! Serving while a command runs.
 
 use crate::exit::Failure;
+use crate::ready;
 use shared_child::SharedChild;
 use shared_child::unix::SharedChildExt;
 use std::os::unix::process::ExitStatusExt;
@@ -23,6 +24,10 @@ pub(crate) fn start(
         Some(socket) => shell.env("PLATTER_SOCKET", socket),
         None => shell.env_remove("PLATTER_SOCKET"),
     };
+    // What a service manager told us is not meant for the command.
+    for name in ready::VARIABLES {
+        shell.env_remove(name);
+    }
     SharedChild::spawn(&mut shell)
         .map(Arc::new)
         .map_err(|error| Failure::running(format!("cannot start `sh` for --run: {error}")))

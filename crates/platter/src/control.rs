@@ -4,10 +4,12 @@
 
 mod client;
 mod commands;
+pub(crate) mod descriptors;
 mod operations;
 mod protocol;
 mod server;
 
+pub(crate) use client::Connection;
 pub(crate) use commands::{export, inspect, resize, set};
 pub(crate) use protocol::Refusal;
 pub(crate) use server::{bind, serve};

@@ -5,14 +5,17 @@
 use crate::connect::ExportFacts;
 use crate::control::Refusal;
 use crate::exit::chain;
+use crate::handover::{Farewell, Passed, PassedSocket};
 use disk_backend::Disk;
 use disk_resolver::Export;
-use frontend_nbd::ServerHandle;
+use frontend_nbd::{ListenAddress, ServerHandle};
 use futures_lite::future::block_on;
 use inspect::Inspect;
+use local_socket::SocketFile;
 use parking_lot::Mutex;
 use resource::ResourceResolver;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,11 +28,33 @@ pub(crate) struct Daemon {
     started: Instant,
     /// Whether exports are taken in no more (M1).
     is_released: Mutex<bool>,
+    sockets: Sockets,
+    farewell: Farewell,
+}
+
+/// The listening sockets of a daemon that it did not make itself, or may not give away.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    /// Why they cannot be given away, if they cannot.
+    pub(crate) kept_for: Option<&'static str>,
+    /// Those whose file is not ours to remove.
+    pub(crate) borrowed: Vec<ListenAddress>,
+    /// What the server calls those that another daemon gave us, and where they are: it may have had another working directory.
+    pub(crate) renamed: Vec<(ListenAddress, ListenAddress)>,
+    /// The files of those that another daemon gave us.
+    pub(crate) files: Mutex<Vec<SocketFile>>,
 }
 
 impl Daemon {
-    pub(crate) fn new(server: ServerHandle, resolver: ResourceResolver, read_only: bool) -> Self {
+    pub(crate) fn new(
+        server: ServerHandle,
+        resolver: ResourceResolver,
+        read_only: bool,
+        sockets: Sockets,
+    ) -> Self {
         Self {
+            sockets,
+            farewell: Farewell::default(),
             server,
             resolver,
             read_only,
@@ -110,9 +135,67 @@ impl Daemon {
         }
     }
 
+    /// Gives the listening sockets away: nobody is let in from now on, and nobody is refused.
+    pub(crate) fn pass_sockets(&self) -> Result<(Passed, Vec<OwnedFd>), Refusal> {
+        if let Some(reason) = self.sockets.kept_for {
+            return Err(Refusal::new(format!(
+                "nobody can take over from a daemon {reason}"
+            )));
+        }
+        if !self.farewell.begin() {
+            return Err(Refusal::new("somebody is taking over already"));
+        }
+        let released = self.server.release_listeners().map_err(|error| {
+            self.farewell.cancel();
+            Refusal::new(format!("the sockets cannot be given away: {error}"))
+        })?;
+        if released.is_empty() {
+            return Err(Refusal::new("the daemon is stopping already"));
+        }
+        tracing::info!("another daemon takes over: finishing what is in flight");
+        self.sockets
+            .files
+            .lock()
+            .drain(..)
+            .for_each(SocketFile::leave);
+        let passed = released.into_iter().map(|(socket, address)| {
+            let owns_file = !self.sockets.borrowed.contains(&address);
+            let address = self.sockets.place_of(address).to_string();
+            (socket, PassedSocket { address, owns_file })
+        });
+        let (sockets, listeners) = passed.unzip();
+        Ok((Passed { listeners }, sockets))
+    }
+
+    /// Ends the serving.
+    pub(crate) fn stop(&self) {
+        self.server.stop();
+    }
+
+    /// The conversation with whoever takes over.
+    pub(crate) fn farewell(&self) -> &Farewell {
+        &self.farewell
+    }
+
     fn disk(&self, name: &str) -> Result<Disk, Refusal> {
         let disk = self.server.disk(name);
         disk.ok_or_else(|| Refusal::at("export", format!("there is no export named {name:?}")))
+    }
+}
+
+impl Sockets {
+    /// Where a socket of the server is, for a process with another working directory.
+    fn place_of(&self, address: ListenAddress) -> ListenAddress {
+        let mut renamed = self.renamed.iter();
+        if let Some((_, place)) = renamed.find(|(name, _)| *name == address) {
+            return place.clone();
+        }
+        match address {
+            ListenAddress::Unix(path) => {
+                ListenAddress::Unix(std::path::absolute(&path).unwrap_or(path))
+            }
+            address => address,
+        }
     }
 }
 

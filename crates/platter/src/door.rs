@@ -13,10 +13,19 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+/// Where the clients of a door come from.
+#[derive(Debug)]
+pub(crate) enum Threshold {
+    Local(LocalListener),
+    #[expect(dead_code, reason = "the next door is one")]
+    Tcp(TcpListener),
+}
 
 /// What a door is like.
 pub(crate) struct Kind {
@@ -65,7 +74,7 @@ impl Door {
     /// If the system has no descriptor or no thread for it.
     pub(crate) fn open(
         kind: Kind,
-        listener: LocalListener,
+        threshold: Threshold,
         serve: impl Fn(Client) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -77,11 +86,21 @@ impl Door {
         let serve = Arc::new(serve);
         let accepting = thread::Builder::new()
             .name(shared.kind.name.to_owned())
-            .spawn(move || inside.let_in(&listener, &serve))?;
+            .spawn(move || inside.let_in(&threshold, &serve))?;
         Ok(Self {
             shared,
             accepting: Some(accepting),
         })
+    }
+
+    /// Lets nobody in any more; those who are inside stay. The file of a Unix socket is gone afterwards.
+    pub(crate) fn lock(&mut self) {
+        let Some(accepting) = self.accepting.take() else {
+            return;
+        };
+        // It can only fail because it was written before.
+        let _ = rustix::io::write(&self.shared.stop, &1_u64.to_ne_bytes());
+        accepting.join().expect("letting clients in does not panic");
     }
 
     /// Lets nobody in any more, and cuts off whoever is inside (D2). What they have begun goes on in their threads.
@@ -90,12 +109,7 @@ impl Door {
     }
 
     fn shut(&mut self) {
-        let Some(accepting) = self.accepting.take() else {
-            return;
-        };
-        // It can only fail because it was written before.
-        let _ = rustix::io::write(&self.shared.stop, &1_u64.to_ne_bytes());
-        accepting.join().expect("letting clients in does not panic");
+        self.lock();
         let mut clients = self.shared.clients.lock();
         clients.is_closed = true;
         clients.by_number.values().for_each(Client::cut_off);
@@ -111,13 +125,13 @@ impl Drop for Door {
 impl Shared {
     fn let_in<F: Fn(Client) + Send + Sync + 'static>(
         self: Arc<Self>,
-        listener: &LocalListener,
+        threshold: &Threshold,
         serve: &Arc<F>,
     ) {
         let mut is_failing = false;
         loop {
             let stop = PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN);
-            let knock = PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN);
+            let knock = PollFd::from_borrowed_fd(threshold.as_fd(), PollFlags::IN);
             let mut fds = [stop, knock];
             match poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -129,7 +143,7 @@ impl Shared {
             if !fds[0].revents().is_empty() {
                 return;
             }
-            match listener.accept() {
+            match threshold.accept() {
                 Ok(Some(client)) => {
                     is_failing = false;
                     self.admit(Client(Arc::new(client)), serve);
@@ -202,6 +216,32 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.shared.clients.lock().by_number.remove(&self.number);
+    }
+}
+
+impl Threshold {
+    fn accept(&self) -> io::Result<Option<OwnedFd>> {
+        match self {
+            Self::Local(listener) => listener.accept(),
+            Self::Tcp(listener) => match listener.accept() {
+                Ok((stream, _)) => Ok(Some(stream.into())),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock
+                    | io::ErrorKind::Interrupted
+                    | io::ErrorKind::ConnectionAborted => Ok(None),
+                    _ => Err(error),
+                },
+            },
+        }
+    }
+}
+
+impl AsFd for Threshold {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Local(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
     }
 }
 

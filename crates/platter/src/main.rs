@@ -3,6 +3,7 @@
 //! The command and the daemon. Everything a disk is made of lives in the other crates; here is only what a process needs:
 //! arguments, logging, signals, exit codes.
 
+mod activation;
 mod check;
 mod cli;
 mod command;
@@ -11,10 +12,15 @@ mod control;
 mod daemon;
 mod descriptors;
 mod door;
+mod doors;
 mod exit;
+mod handover;
+mod listening;
 mod logging;
+mod manual;
 mod output;
 mod plan;
+mod ready;
 mod reference;
 mod runtime_dir;
 mod serve;
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
         Command::Export(args) => control::export(&args),
         Command::Resize(args) => control::resize(&args),
         Command::Schema(args) => reference::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::pages(&args),
     };
     match result {
         Ok(code) => code,

@@ -1,112 +1,103 @@
 //! `platter serve`: builds the disks, serves them, ends well.
 
-use crate::cli::{ControlSocket, ServeArgs};
+use crate::cli::ServeArgs;
 use crate::connect::ExportFacts;
 use crate::daemon::Daemon;
-use crate::door::Door;
+use crate::doors::{Doors, Leftovers};
 use crate::exit::{Failure, chain};
+use crate::listening::{Given, listen};
 use crate::plan::Plan;
-use crate::runtime_dir::{self, runtime_dir};
-use crate::{command, connect, control, descriptors, output, signals};
+use crate::ready::{self, ReadyFd};
+use crate::{activation, command, connect, descriptors, handover, output, signals};
 use disk_resolver::OpenExport;
-use frontend_nbd::{Export, Limits, ListenAddress, Server, ServerHandle};
+use frontend_nbd::{Export, Limits, ListenAddress, ServeError, Server, ServerHandle};
 use shared_child::SharedChild;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-/// Serves until a signal comes, or the command of `--run` ends.
+/// Serves until a signal comes, the command of `--run` ends, or another daemon takes over.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    // Before anything else is opened or started: these are told by the numbers of descriptors.
+    let ready_fd = args.ready_fd.map(ReadyFd::claim).transpose()?;
+    let activated = activation::sockets()?;
     let plan = Plan::for_serving(args)?;
     // A command would inherit it, and might use `select`.
     if args.run.is_none() {
         descriptors::raise_limit();
     }
+    // Not before it is known that the configuration makes sense, and before its disks are wanted.
+    let taken = match &args.take_over {
+        Some(control) => handover::take_over(control)?,
+        None => Vec::new(),
+    };
     let disks = plan.open()?;
+    let given = Given { activated, taken };
     // Removed when dropped, after the server is gone.
-    let private_dir = match (&args.run, plan.listen.is_empty()) {
+    let private_dir = match (&args.run, plan.listen.is_empty() && given.is_empty()) {
         (Some(_), true) => Some(tempfile::tempdir().map_err(Failure::running)?),
         _ => None,
     };
     let private_dir = private_dir.as_ref().map(|dir| dir.path());
-    let (server, addresses) = start(&plan, &disks, private_dir)?;
+    let mut server = offer(&disks)?;
+    let (addresses, mut sockets) = listen(&mut server, &plan.listen, given, private_dir)?;
+    sockets.kept_for = args.run.as_ref().map(|_| "that serves a command");
     let handle = server.handle();
-    let daemon = Arc::new(Daemon::new(handle.clone(), plan.resolver, plan.read_only));
-    let control = match &args.control {
-        Some(socket) => Some(open_control(socket, &daemon)?),
-        None => None,
-    };
-    let leave_nothing = Leftovers::new(private_dir, control.as_ref());
-    let give_up = move || leave_nothing.remove();
+    let daemon = Daemon::new(handle.clone(), plan.resolver, plan.read_only, sockets);
+    let daemon = Arc::new(daemon);
+    let doors = Doors::open(args, &daemon)?;
+    let leftovers = Leftovers::new(private_dir, &doors);
     let waiter = match &args.run {
         Some(command) => {
             let child = start_command(command, &addresses[0], &disks[0].name)?;
             let running = Arc::clone(&child);
             // The server stops when the command has ended: until then it may want its disk.
-            signals::on_stop(move |_| command::terminate(&running), give_up)
-                .map_err(Failure::running)?;
+            stop_on_signal(move || command::terminate(&running), leftovers)?;
             Some(stop_after(child, handle)?)
         }
         None => {
-            signals::on_stop(move |_| handle.stop(), give_up).map_err(Failure::running)?;
-            announce(&disks, &addresses, control.as_ref());
+            stop_on_signal(move || handle.stop(), leftovers)?;
+            announce(&disks, &addresses, doors.control_path());
             None
         }
     };
+    ready::notify(&format!("READY=1\nSTATUS=Serving {} exports", disks.len()));
+    if let Some(ready_fd) = ready_fd {
+        ready_fd.tell();
+    }
     // From here on only the server holds them, so that one that is removed is let go.
     drop(disks);
-    let served = server.serve().map_err(Failure::running);
-    daemon.release();
-    if let Some(control) = control {
-        control.door.close();
-    }
-    served?;
+    let served = server.serve();
+    end(&daemon, doors, served)?;
     match waiter {
         Some(waiter) => Ok(waiter.join().expect("waiting for a command does not panic")),
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// The control socket, open.
-struct Control {
-    path: PathBuf,
-    door: Door,
-}
-
-fn open_control(socket: &ControlSocket, daemon: &Arc<Daemon>) -> Result<Control, Failure> {
-    let path = match socket {
-        ControlSocket::Auto => runtime_dir::control_socket().map_err(Failure::running)?,
-        ControlSocket::At(path) => path.clone(),
+/// Lets go of everything, in an order that whoever takes over can rely on.
+fn end(daemon: &Daemon, mut doors: Doors, served: Result<(), ServeError>) -> Result<(), Failure> {
+    daemon.release();
+    doors.lock();
+    let result = match &served {
+        Ok(()) => Ok(()),
+        Err(error) => Err(chain(error)),
     };
-    let listener = control::bind(&path)?;
-    let path = listener.path().to_owned();
-    let door = control::serve(listener, Arc::clone(daemon))?;
-    Ok(Control { path, door })
+    daemon.farewell().finish(result);
+    doors.close();
+    served.map_err(Failure::running)
 }
 
-/// What is in the file system only while the process runs, for an end that drops nothing.
-struct Leftovers {
-    private_dir: Option<PathBuf>,
-    control: Option<PathBuf>,
-}
-
-impl Leftovers {
-    fn new(private_dir: Option<&Path>, control: Option<&Control>) -> Self {
-        Self {
-            private_dir: private_dir.map(Path::to_owned),
-            control: control.map(|control| control.path.clone()),
-        }
-    }
-
-    fn remove(self) {
-        let removed = self.private_dir.map(std::fs::remove_dir_all).into_iter();
-        for result in removed.chain(self.control.map(std::fs::remove_file)) {
-            if let Err(error) = result {
-                tracing::warn!("something is left behind: {error}");
-            }
-        }
-    }
+fn stop_on_signal(
+    stop: impl FnOnce() + Send + 'static,
+    leftovers: Leftovers,
+) -> Result<(), Failure> {
+    let stop = move |_| {
+        ready::notify("STOPPING=1");
+        stop();
+    };
+    signals::on_stop(stop, move || leftovers.remove()).map_err(Failure::running)
 }
 
 /// A server of these disks that listens nowhere yet.
@@ -120,37 +111,8 @@ pub(crate) fn offer(disks: &[OpenExport]) -> Result<Server, Failure> {
     Server::new(exports, Limits::default()).map_err(|error| Failure::configuration(chain(&error)))
 }
 
-/// Listens everywhere; clients that connect from now on wait until they are served.
-fn start(
-    plan: &Plan,
-    disks: &[OpenExport],
-    private_dir: Option<&Path>,
-) -> Result<(Server, Vec<ListenAddress>), Failure> {
-    let mut server = offer(disks)?;
-    let wanted = match plan.listen.is_empty() {
-        true => vec![ListenAddress::Unix(default_socket(private_dir)?)],
-        false => plan.listen.clone(),
-    };
-    let mut addresses = Vec::new();
-    for address in wanted {
-        if !address.is_local() {
-            tracing::warn!(%address, "whoever reaches this address can read and write: there is no TLS and no authentication");
-        }
-        addresses.push(server.listen(&address).map_err(Failure::running)?);
-    }
-    Ok((server, addresses))
-}
-
-fn default_socket(private_dir: Option<&Path>) -> Result<PathBuf, Failure> {
-    let dir = match private_dir {
-        Some(dir) => dir.to_owned(),
-        None => runtime_dir().map_err(Failure::running)?,
-    };
-    Ok(dir.join("platter.sock"))
-}
-
 /// Says what is served and where. Clients need not wait for somebody who reads it: if nobody does, the log says so.
-fn announce(disks: &[OpenExport], addresses: &[ListenAddress], control: Option<&Control>) {
+fn announce(disks: &[OpenExport], addresses: &[ListenAddress], control: Option<&Path>) {
     let mut text = String::from("Serving\n");
     for export in disks {
         text += &format!("  {}\n", ExportFacts::new(&export.name, &export.disk));
@@ -160,7 +122,7 @@ fn announce(disks: &[OpenExport], addresses: &[ListenAddress], control: Option<&
         text += &format!("  {address}\n");
     }
     if let Some(control) = control {
-        text += &format!("with a control socket at\n  {}\n", control.path.display());
+        text += &format!("with a control socket at\n  {}\n", control.display());
     }
     text += "Try\n";
     text += &connect::instructions(&addresses[0], &disks[0]);

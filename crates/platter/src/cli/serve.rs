@@ -45,6 +45,17 @@ pub(crate) struct ServeArgs {
     /// platter-PID.control; the commands find it by themselves if there is only one.
     #[arg(long, value_name = "SOCKET", value_parser = ControlSocket::parse)]
     pub(crate) control: Option<ControlSocket>,
+
+    /// Follow a running daemon, asked over its control socket: serve at its sockets, and open the disks when it has let go of them.
+    ///
+    /// No client is refused: who connects meanwhile waits. The connections of the old daemon's clients end in order. With
+    /// --listen, or addresses in the configuration, only those of its sockets are kept that are named there.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "run")]
+    pub(crate) take_over: Option<PathBuf>,
+
+    /// Write a line to this descriptor, and close it, when clients can connect
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) ready_fd: Option<i32>,
 }
 
 /// Where to listen for commands.

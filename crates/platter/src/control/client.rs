@@ -5,6 +5,7 @@ use crate::control::protocol::{self, Refusal};
 use crate::exit::Failure;
 use crate::runtime_dir;
 use serde_json::{Map, Value};
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -49,25 +50,57 @@ impl Connection {
     /// # Errors
     /// If the daemon refuses, or goes away.
     pub(crate) fn call(&mut self, operation: &str, fields: Value) -> Result<Value, Failure> {
-        let lost = |why: &dyn std::fmt::Display| {
-            let path = self.path.display();
-            Failure::running(format!("the daemon at {path} did not answer: {why}"))
-        };
+        self.ask(operation, fields)?;
+        self.hear()
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// If the daemon does not take it.
+    pub(crate) fn ask(&mut self, operation: &str, fields: Value) -> Result<(), Failure> {
         let request = request(operation, fields);
+        let mut stream = self.socket();
+        stream
+            .write_all(&request)
+            .map_err(|error| self.lost(&error))
+    }
+
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// If the daemon refuses, or goes away.
+    pub(crate) fn hear(&mut self) -> Result<Value, Failure> {
         let mut line = Vec::new();
-        let mut stream = self.stream.get_ref();
-        stream.write_all(&request).map_err(|error| lost(&error))?;
-        let read = self.stream.read_until(b'\n', &mut line);
-        match read {
-            Ok(0) => return Err(lost(&"it closed the connection")),
-            Ok(_) => {}
-            Err(error) => return Err(lost(&error)),
+        match self.stream.read_until(b'\n', &mut line) {
+            Ok(0) => Err(self.lost(&"it closed the connection")),
+            Ok(_) => self.understand(&line),
+            Err(error) => Err(self.lost(&error)),
         }
-        match protocol::parse_reply(&line) {
+    }
+
+    /// What a line says.
+    ///
+    /// # Errors
+    /// A refusal, or nonsense.
+    pub(crate) fn understand(&self, line: &[u8]) -> Result<Value, Failure> {
+        match protocol::parse_reply(line) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(refusal)) => Err(refused(refusal)),
-            Err(why) => Err(lost(&format_args!("its reply makes no sense: {why}"))),
+            Err(why) => Err(self.lost(&format_args!("its reply makes no sense: {why}"))),
         }
+    }
+
+    /// The connection itself. What it hears must be heard in one way only: here, or by [`hear`](Self::hear) once nothing is
+    /// read ahead.
+    pub(crate) fn socket(&self) -> &UnixStream {
+        self.stream.get_ref()
+    }
+
+    /// There is no answer.
+    pub(crate) fn lost(&self, why: &dyn fmt::Display) -> Failure {
+        let path = self.path.display();
+        Failure::running(format!("the daemon at {path} did not answer: {why}"))
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) enum Operation {
     AddExport(Box<AddExport>),
     RemoveExport(RemoveExport),
     Resize(Resize),
+    Handover(Nothing),
 }
 
 /// The names of all operations, as they are listed to who asks for another.
@@ -45,6 +46,7 @@ pub(crate) const OPERATIONS: &[&str] = &[
     "add_export",
     "remove_export",
     "resize",
+    "handover",
 ];
 
 #[derive(Debug, Deserialize)]
@@ -165,6 +167,7 @@ fn operation(mut fields: Map<String, Value>) -> Result<Operation, Refusal> {
         "add_export" => Operation::AddExport(Box::new(read(fields)?)),
         "remove_export" => Operation::RemoveExport(read(fields)?),
         "resize" => Operation::Resize(read(fields)?),
+        "handover" => Operation::Handover(read(fields)?),
         _ => {
             let message = format!("unknown operation; there are {}", names());
             return Err(Refusal::at("op", message));

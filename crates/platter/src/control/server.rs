@@ -1,11 +1,13 @@
 //! The daemon's side of the control socket.
 
+use crate::control::descriptors;
 use crate::control::operations::answer;
-use crate::control::protocol::{self, REQUEST_LEN_MAX, Refusal};
+use crate::control::protocol::{self, Operation, REQUEST_LEN_MAX, Refusal, Request};
 use crate::daemon::Daemon;
-use crate::door::{Client, Door, Kind};
+use crate::door::{Client, Door, Kind, Threshold};
 use crate::exit::Failure;
 use local_socket::LocalListener;
+use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ pub(crate) fn serve(listener: LocalListener, daemon: Arc<Daemon>) -> Result<Door
         full: b"{\"error\":{\"message\":\"there are 32 clients at the control socket already; try again\"}}\n",
         patience: None,
     };
-    Door::open(kind, listener, move |client| {
+    Door::open(kind, Threshold::Local(listener), move |client| {
         if let Err(error) = serve_client(&daemon, client) {
             tracing::debug!("a control client is gone: {error}");
         }
@@ -55,14 +57,37 @@ fn serve_client(daemon: &Daemon, client: Client) -> io::Result<()> {
             }
             return Ok(());
         };
-        replies.write_all(&answered(daemon, request))?;
+        match protocol::parse(request) {
+            Ok(Request {
+                id,
+                operation: Operation::Handover(_),
+            }) => {
+                return hand_over(daemon, &mut replies, id);
+            }
+            Ok(request) => {
+                let result = answer(daemon, request.operation);
+                replies.write_all(&protocol::reply(request.id, result))?;
+            }
+            Err((id, refusal)) => replies.write_all(&protocol::reply(id, Err(refusal)))?,
+        }
     }
 }
 
-/// The reply to a request.
-fn answered(daemon: &Daemon, request: &[u8]) -> Vec<u8> {
-    match protocol::parse(request) {
-        Ok(request) => protocol::reply(request.id, answer(daemon, request.operation)),
-        Err((id, refusal)) => protocol::reply(id, Err(refusal)),
+/// Gives the listening sockets away with a first reply, ends the daemon, and tells with a second reply that everything is let go.
+fn hand_over(daemon: &Daemon, replies: &mut Client, id: Option<Value>) -> io::Result<()> {
+    let (passed, sockets) = match daemon.pass_sockets() {
+        Ok(passed) => passed,
+        Err(refusal) => return replies.write_all(&protocol::reply(id, Err(refusal))),
+    };
+    let listeners = serde_json::to_value(passed).expect("texts are JSON");
+    let first = protocol::reply(id.clone(), Ok(listeners));
+    if let Err(error) = descriptors::send(&*replies, &first, &sockets) {
+        tracing::error!("whoever was to take over is gone, and the sockets with it: {error}");
     }
+    drop(sockets);
+    daemon.stop();
+    let result = daemon.farewell().wait().map_err(Refusal::new);
+    let told = replies.write_all(&protocol::reply(id, result.map(|()| Value::Null)));
+    daemon.farewell().told();
+    told
 }

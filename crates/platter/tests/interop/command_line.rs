@@ -129,6 +129,38 @@ fn the_schema_is_json_and_the_reference_is_not() {
 }
 
 #[test]
+fn every_command_has_a_manual_page_and_shells_take_the_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    run(platter(folder.path()).args(["man", "pages"]));
+    for page in [
+        "platter",
+        "platter-serve",
+        "platter-export-add",
+        "platter-man",
+    ] {
+        let page = text(&folder.path().join(format!("pages/{page}.1")));
+        assert!(
+            page.contains(".SH SYNOPSIS") && page.contains(".TH PLATTER"),
+            "{page}"
+        );
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(platter(folder.path()).args(["completions", shell]));
+        assert!(
+            script.contains("--take-over") || script.contains("take-over"),
+            "{shell}"
+        );
+        write(&folder.path().join(shell), script);
+    }
+    run(Command::new("sh")
+        .current_dir(folder.path())
+        .args(["-c", "if command -v bash >/dev/null; then bash -n bash; fi"]));
+    write(&folder.path().join("file"), "");
+    let refused = outcome(platter(folder.path()).args(["man", "file"]));
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+}
+
+#[test]
 fn every_line_of_a_json_log_is_an_object() {
     let daemon = Daemon::serve(["--layer", "ram:1M", "--log-format", "json", "-v"]);
     daemon.client().disconnect();

@@ -19,6 +19,7 @@ mod life;
 mod load;
 mod nbd_disk;
 mod qemu;
+mod service;
 mod support;
 mod tools;
 mod tools_nbd;

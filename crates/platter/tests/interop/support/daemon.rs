@@ -51,12 +51,24 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn start(
         folder: TempDir,
+        command: Command,
+        stdout: File,
+        socket: &'static str,
+    ) -> Self {
+        Self::start_given(folder, command, Stdio::null(), stdout, socket)
+    }
+
+    /// The same with something on its standard input.
+    #[track_caller]
+    pub(crate) fn start_given(
+        folder: TempDir,
         mut command: Command,
+        stdin: impl Into<Stdio>,
         stdout: File,
         socket: &'static str,
     ) -> Self {
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(log_file(&folder, STDERR));
         let child = command
@@ -95,6 +107,11 @@ impl Daemon {
     fn greets(&self) -> bool {
         UnixStream::connect(self.socket())
             .is_ok_and(|stream| client::greet_and_leave(stream).is_ok())
+    }
+
+    /// Whether it said that it serves.
+    pub(crate) fn serves(&self) -> bool {
+        self.log().contains("Serving\n")
     }
 
     /// Where it listens.

@@ -1,0 +1,80 @@
+//! The side doors of a daemon, and what of it is in the file system only while it runs.
+
+use crate::cli::{ControlSocket, ServeArgs};
+use crate::control;
+use crate::daemon::Daemon;
+use crate::door::Door;
+use crate::exit::Failure;
+use crate::runtime_dir;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The doors that were asked for, open.
+pub(crate) struct Doors {
+    control: Option<(PathBuf, Door)>,
+}
+
+impl Doors {
+    /// # Errors
+    /// If one of them cannot be opened.
+    pub(crate) fn open(args: &ServeArgs, daemon: &Arc<Daemon>) -> Result<Self, Failure> {
+        let control = match &args.control {
+            Some(socket) => Some(open_control(socket, daemon)?),
+            None => None,
+        };
+        Ok(Self { control })
+    }
+
+    /// Where the control socket is, if there is one.
+    pub(crate) fn control_path(&self) -> Option<&Path> {
+        self.control.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// Lets nobody in any more; those who are inside stay. The files are gone afterwards.
+    pub(crate) fn lock(&mut self) {
+        if let Some((_, door)) = &mut self.control {
+            door.lock();
+        }
+    }
+
+    /// Cuts off whoever is inside.
+    pub(crate) fn close(self) {
+        if let Some((_, door)) = self.control {
+            door.close();
+        }
+    }
+}
+
+fn open_control(socket: &ControlSocket, daemon: &Arc<Daemon>) -> Result<(PathBuf, Door), Failure> {
+    let path = match socket {
+        ControlSocket::Auto => runtime_dir::control_socket().map_err(Failure::running)?,
+        ControlSocket::At(path) => path.clone(),
+    };
+    let listener = control::bind(&path)?;
+    let path = listener.path().to_owned();
+    Ok((path, control::serve(listener, Arc::clone(daemon))?))
+}
+
+/// For an end that drops nothing.
+pub(crate) struct Leftovers {
+    private_dir: Option<PathBuf>,
+    control: Option<PathBuf>,
+}
+
+impl Leftovers {
+    pub(crate) fn new(private_dir: Option<&Path>, doors: &Doors) -> Self {
+        Self {
+            private_dir: private_dir.map(Path::to_owned),
+            control: doors.control_path().map(Path::to_owned),
+        }
+    }
+
+    pub(crate) fn remove(self) {
+        let removed = self.private_dir.map(std::fs::remove_dir_all).into_iter();
+        for result in removed.chain(self.control.map(std::fs::remove_file)) {
+            if let Err(error) = result {
+                tracing::warn!("something is left behind: {error}");
+            }
+        }
+    }
+}
