@@ -324,6 +324,7 @@ fn long_requests_of_many_threads_come_through_a_real_server() {
         let tree = block_on(inspect::inspect("", None, &disk)).unwrap();
         assert_eq!(tree["disk_type"], "nbd");
         assert_eq!(tree["connection"]["is_connected"], true);
+        assert_eq!(tree["connection"]["framing"], "extended");
         assert_eq!(tree["connection"]["in_flight"]["bytes"], 0);
         assert!(tree["connection"]["counters"]["writes"].as_u64() > Some(8 * 6));
         server.stop();
