@@ -1,7 +1,8 @@
 //! Look into a running object as a tree, and change chosen values of it.
 //!
 //! Foundation (row 1): knows nothing of disks, sockets or executors. An object implements [`Inspect`],
-//! mostly by `#[derive(Inspect)]`; a tool asks with [`inspect`] and changes with [`update`].
+//! mostly by `#[derive(Inspect)]`; a tool asks with [`inspect`] and changes with [`update`]. What is counted on hot paths
+//! can live in [`Counters`] and in a [`Histogram`].
 //!
 //! ```
 //! use inspect::Inspect;
