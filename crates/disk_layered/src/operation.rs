@@ -170,3 +170,6 @@ impl Wake for Waiters {
         self.wake_all();
     }
 }
+
+#[cfg(test)]
+mod tests;
