@@ -289,11 +289,55 @@ fn status_does_not_tell_of_zeros_that_are_taken_back() {
 }
 
 #[test]
+fn status_that_a_change_disturbs_is_asked_for_anew() {
+    let (top, lower) = (layer(), base());
+    let disk = disk(vec![through(top.clone()), plain(lower.clone())]);
+    let status_gate = top.script().hold(Operation::Status, When::Before);
+    let mut asking = pin!(disk.block_status(0, 1));
+    assert!(block_on(poll_once(&mut asking)).is_none());
+    let zero_gate = lower.script().hold(Operation::WriteZeroes, When::Before);
+    lower
+        .script()
+        .fail_nth(0, Operation::WriteZeroes, When::Before);
+    let mut zeroing = pin!(disk.write_zeroes(0, 1, false, true, false));
+    assert!(block_on(poll_once(&mut zeroing)).is_none());
+    // The copy says zero now, which will not have been true.
+    status_gate.open();
+    assert!(block_on(poll_once(&mut asking)).is_none());
+    zero_gate.open();
+    let status = block_on(asking).unwrap();
+    assert_eq!(status.extents()[0].state, BlockState::Data);
+    block_on(zeroing).unwrap_err();
+}
+
+/// A write that fails makes the copy absent, so a fill that began before it must be over by then (R1).
+#[test]
+fn a_write_waits_for_a_slow_fill_of_its_sectors() {
+    let (top, lower) = (layer(), base());
+    let disk = disk(vec![through_cache(top.clone()), plain(lower.clone())]);
+    let gate = top.script().hold(Operation::Fill, When::Before);
+    assert_eq!(block_on(read(&disk, 0, 1)).unwrap(), [1]);
+    lower.script().fail_nth(0, Operation::Write, When::After);
+    let mut writing = pin!(write(&disk, 0, &[55]));
+    let early = block_on(poll_once(&mut writing));
+    gate.open();
+    match early {
+        Some(result) => result.unwrap_err(),
+        None => block_on(writing).unwrap_err(),
+    };
+    block_on(disk.drain());
+    assert_eq!(holds(lower.inner(), 0, 1), [Some(55)]);
+    assert_eq!(block_on(read(&disk, 0, 1)).unwrap(), [55]);
+}
+
+#[test]
 fn growing_makes_zeros_in_every_copy_and_shrinking_takes_them_all_along() {
     let (top, lower) = (layer(), base());
     let disk = disk(vec![through(top.clone()), plain(lower.clone())]);
     block_on(disk.resize(8)).unwrap();
     assert_eq!(lower.inner().sector_count(), 8);
+    // The stack has seen the smaller size when it grows.
+    assert_eq!(block_on(read(&disk, 6, 2)).unwrap(), [7, 8]);
     block_on(disk.resize(12)).unwrap();
     assert_eq!(disk.sector_count(), 12);
     assert_eq!(block_on(read(&disk, 6, 6)).unwrap(), [7, 8, 0, 0, 0, 0]);
