@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, OnceLock};
 
-/// Each shard is 128 bytes of every disk.
+/// Each shard is 128 bytes of every disk. A power of two.
 const SHARD_COUNT_MAX: usize = 16;
 
 /// How many epochs have counters of their own: what fills a shard. A power of two, so that wrapping epochs stay in turn.
@@ -157,7 +157,8 @@ impl InFlight {
 
     /// Counts an operation under `epoch`, unless that is over (I2).
     fn count_in(&self, epoch: usize) -> Option<Place> {
-        let shard = thread_number() % self.shards.len();
+        // The number of shards is a power of two.
+        let shard = thread_number() & (self.shards.len() - 1);
         let place = Place { shard, epoch };
         self.counter(place).fetch_add(1, SeqCst);
         if self.epoch.load(SeqCst) != epoch {
@@ -226,12 +227,12 @@ impl Drop for Announced<'_> {
     }
 }
 
-/// As many as there are processors, within reason; asked once, because the answer costs reading files.
+/// About as many as there are processors, and a power of two; asked once, because the answer costs reading files.
 fn shard_count() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        processors.min(SHARD_COUNT_MAX)
+        processors.next_power_of_two().min(SHARD_COUNT_MAX)
     })
 }
 

@@ -1,6 +1,7 @@
 //! The disk itself: opening, and the methods of the trait.
 
 use crate::OpenError;
+use crate::counters::Count;
 use crate::flush::{Flusher, SyncPlace};
 use crate::image::Image;
 use crate::properties::{ImageKind, Properties};
@@ -88,7 +89,7 @@ impl FileDisk {
             return Ok(());
         }
         self.shared.flusher.flush().await.map_err(|failed| {
-            self.shared.counters.flush_failures.add(1);
+            self.shared.counters.add(Count::FlushFailures, 1);
             DiskError::Io(failed.into())
         })
     }
@@ -142,7 +143,7 @@ impl DiskIo for FileDisk {
         if !self.properties().can_punch {
             return Ok(());
         }
-        self.shared.counters.unmaps.add(1);
+        self.shared.counters.add(Count::Unmaps, 1);
         self.zero(self.byte_range(sector, count), Zeroing::Unmap)
             .await
     }
@@ -194,7 +195,7 @@ impl DiskIo for FileDisk {
         may_unmap: bool,
         no_fallback: bool,
     ) -> Result<(), DiskError> {
-        self.shared.counters.zeroings.add(1);
+        self.shared.counters.add(Count::Zeroings, 1);
         self.zero(
             self.byte_range(sector, count),
             Zeroing::Zero {
@@ -210,7 +211,7 @@ impl DiskIo for FileDisk {
         if self.image().is_read_only {
             return Ok(());
         }
-        self.shared.counters.flushes.add(1);
+        self.shared.counters.add(Count::Flushes, 1);
         self.flush_if(true).await
     }
 

@@ -40,16 +40,16 @@ impl Size {
 
     /// What lies behind the last whole sector, in bytes: no part of the disk.
     pub(crate) fn tail_bytes(&self) -> u64 {
-        self.bytes() % self.sector_size()
+        self.bytes() & self.within_sector()
     }
 
     pub(crate) fn sector_count(&self) -> u64 {
-        self.bytes() / self.sector_size()
+        self.bytes() >> self.image.sector_size.trailing_zeros()
     }
 
     /// Where the last whole sector ends, in bytes.
     pub(crate) fn end_of_sectors(&self) -> u64 {
-        self.sector_count() * self.sector_size()
+        self.bytes() & !self.within_sector()
     }
 
     /// Asks the file, tells whoever waits if the answer is new, and returns the size in bytes.
@@ -82,7 +82,8 @@ impl Size {
         self.changed.listen()
     }
 
-    fn sector_size(&self) -> u64 {
-        self.image.sector_size.into()
+    /// The bits of an offset that say where it is in its sector, whose size is a power of two.
+    fn within_sector(&self) -> u64 {
+        u64::from(self.image.sector_size) - 1
     }
 }

@@ -3,6 +3,7 @@
 //! A request that is not complete at its first poll is driven by the pool alone from then on: also while it waits for its
 //! range, because otherwise a caller that stops polling could hold up everybody behind it (C4).
 
+use crate::counters::Count;
 use crate::disk::FileDisk;
 use crate::pool::{self, Stage};
 use crate::shared::{AT_ONCE_BYTES_MAX, Shared};
@@ -70,7 +71,7 @@ impl Shared {
         }
         self.check_inside(&byte_range(offset, buffers))?;
         let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::NoWait);
-        self.counters.file.note_read(&outcome, buffers.len());
+        self.counters.add_file_read(&outcome, buffers.len());
         Ok(match outcome.map_err(|error| self.transfer_error(error))? {
             Outcome::Complete => buffers.len(),
             Outcome::WouldBlock { done } => done,
@@ -86,7 +87,7 @@ impl Shared {
         let range = byte_range(offset, buffers);
         self.check_inside(&range)?;
         let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::Wait);
-        self.counters.file.note_read(&outcome, buffers.len());
+        self.counters.add_file_read(&outcome, buffers.len());
         if has_ended(&outcome) {
             // Somebody has cut the file; it may be long enough again by now.
             self.size.look().map_err(|error| self.named(error))?;
@@ -121,7 +122,7 @@ impl Shared {
             Mode::NoWait,
             Durability::Cached,
         );
-        self.counters.file.note_write(&outcome, buffers.len());
+        self.counters.add_file_write(&outcome, buffers.len());
         self.flusher.note_change();
         Ok(match outcome.map_err(|error| self.transfer_error(error))? {
             Outcome::Complete => buffers.len(),
@@ -145,7 +146,7 @@ impl Shared {
             Mode::Wait,
             Durability::Cached,
         );
-        self.counters.file.note_write(&outcome, buffers.len());
+        self.counters.add_file_write(&outcome, buffers.len());
         self.flusher.note_change();
         self.expect_complete(outcome)
     }
@@ -173,8 +174,8 @@ impl FileDisk {
         offset: u64,
     ) -> Result<(), DiskError> {
         let counters = &self.shared.counters;
-        counters.reads.add(1);
-        counters.read_bytes.add(buffers.len() as u64);
+        counters.add(Count::Reads, 1);
+        counters.add(Count::ReadBytes, buffers.len() as u64);
         let claim = self
             .shared
             .try_claim(byte_range(offset, buffers), Intent::Read);
@@ -182,7 +183,7 @@ impl FileDisk {
         if claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
             done = self.shared.read_at_once(buffers, offset)?;
             if done == buffers.len() {
-                counters.reads_at_once.add(1);
+                counters.add(Count::ReadsAtOnce, 1);
                 return Ok(());
             }
         }
@@ -205,8 +206,8 @@ impl FileDisk {
     ) -> Result<(), DiskError> {
         self.shared.check_writable()?;
         let counters = &self.shared.counters;
-        counters.writes.add(1);
-        counters.written_bytes.add(buffers.len() as u64);
+        counters.add(Count::Writes, 1);
+        counters.add(Count::WrittenBytes, buffers.len() as u64);
         let claim = self
             .shared
             .try_claim(byte_range(offset, buffers), Intent::Change);
@@ -215,7 +216,7 @@ impl FileDisk {
             done = self.shared.write_at_once(buffers, offset)?;
         }
         if done == buffers.len() {
-            counters.writes_at_once.add(1);
+            counters.add(Count::WritesAtOnce, 1);
             drop(claim);
         } else {
             let rest = buffers.subrange(done, buffers.len() - done);

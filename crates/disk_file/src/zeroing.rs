@@ -1,5 +1,6 @@
 //! Unmapping and zeroing, long ranges piece by piece.
 
+use crate::counters::Count;
 use crate::disk::FileDisk;
 use crate::pool;
 use crate::shared::{AT_ONCE_BYTES_MAX, Shared};
@@ -145,7 +146,7 @@ impl Shared {
     /// Never changes the size of the file.
     fn fallocate(&self, flags: FallocateFlags, range: &Range<u64>) -> io::Result<()> {
         let flags = flags | FallocateFlags::KEEP_SIZE;
-        self.counters.file.allocations.add(1);
+        self.counters.add(Count::FileAllocations, 1);
         loop {
             match rustix::fs::fallocate(
                 self.image.file(),

@@ -292,6 +292,30 @@ fn metadata_tells_what_the_file_is() {
 }
 
 #[test]
+fn what_is_done_to_the_open_file_is_counted() {
+    for place in places() {
+        let disk = place.new_disk("disk.raw", 4 << 20, 512);
+        let count = |name: &str| {
+            let count = inspected(&disk, &format!("counters/file/{name}"));
+            count.as_u64().expect("a number")
+        };
+        // More than is done at once, so it may take several calls.
+        let bytes = vec![1; (2 << 20) - 512];
+        write(&disk, 1, &bytes);
+        assert_eq!(count("written_bytes"), bytes.len() as u64);
+        assert!(count("writes") >= 1);
+        read(&disk, 1, 4095);
+        assert_eq!(count("read_bytes"), bytes.len() as u64);
+        assert!(count("reads") >= 1);
+        let before = count("allocations");
+        block_on(disk.unmap(8, 64, false)).expect("it unmaps");
+        let is_punched = disk.unmap_behavior() == UnmapBehavior::Zeroes;
+        assert_eq!(count("allocations"), before + u64::from(is_punched));
+        assert_eq!([count("read_failures"), count("write_failures")], [0, 0]);
+    }
+}
+
+#[test]
 fn a_read_only_disk_is_never_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("disk.raw");

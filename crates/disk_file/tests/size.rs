@@ -157,7 +157,6 @@ fn what_lies_behind_the_last_whole_sector_is_left_out_and_shown() {
             block_on(disk.wait_resize(SECTORS_PER_MIB)),
             SECTORS_PER_MIB + 1
         );
-        // A writer that is at it may be seen half way.
         assert_eq!(inspected(&disk, "tail_bytes"), 700 - 512);
         assert!(read(&disk, SECTORS_PER_MIB, 1) == [9; 512]);
         assert_illegal(try_read(&disk, SECTORS_PER_MIB, 2));
