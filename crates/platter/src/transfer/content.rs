@@ -58,6 +58,7 @@ async fn load_one(
         return Ok((None, 0));
     }
     let len = (range.end - range.start).next_multiple_of(measures.granule);
+    assert!(len <= measures.chunk, "P2: there is memory for chunks");
     let buffer = pool.allocate(len as usize).await.map_err(|error| {
         let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
         view.fault(Attempt::Read(range.clone()), DiskError::Io(error))

@@ -39,7 +39,7 @@ pub(crate) struct Tally {
     /// Compared with what the destination holds, by reading or by what is known of it.
     pub(crate) compared_bytes: u64,
     pub(crate) written_bytes: u64,
-    /// Made zero without sending zeros.
+    /// Made zero, with its space given back where the destination can.
     pub(crate) zeroed_bytes: u64,
     /// Left as they were, because they were right.
     pub(crate) skipped_bytes: u64,

@@ -37,6 +37,8 @@ fn a_copy_holds_what_the_source_holds_and_is_flushed() {
         let data_bytes = 40 * KIB + 76 * KIB + 512;
         assert_eq!(copied.tally.written_bytes, data_bytes);
         assert_eq!(copied.tally.zeroed_bytes, 0);
+        let compared_bytes = if is_blank { 0 } else { image().len() as u64 };
+        assert_eq!(copied.tally.compared_bytes, compared_bytes);
         assert_eq!(source.take_log().written, []);
     }
 }
