@@ -46,7 +46,8 @@ pub enum InvalidExport {
     },
     /// The sectors are larger than [`SECTOR_SIZE_MAX`].
     #[error(
-        "export {name:?}: sectors of {sector_size} bytes cannot be served, at most {SECTOR_SIZE_MAX}"
+        "export {}: sectors of {sector_size} bytes cannot be served, at most {SECTOR_SIZE_MAX}",
+        shortened(.name)
     )]
     SectorSize {
         /// The export's name.
@@ -55,7 +56,7 @@ pub enum InvalidExport {
         sector_size: u32,
     },
     /// Two exports have the same name.
-    #[error("there are two exports named {name:?}: each needs its own name")]
+    #[error("there are two exports named {}: each needs its own name", shortened(.name))]
     DuplicateName {
         /// The name.
         name: String,
@@ -63,7 +64,7 @@ pub enum InvalidExport {
 }
 
 /// A name as it is shown: whole, unless nobody would read it.
-fn shortened(name: &str) -> String {
+pub(crate) fn shortened(name: &str) -> String {
     const SHOWN_LEN_MAX: usize = 64;
     let shown = &name[..name.floor_char_boundary(SHOWN_LEN_MAX)];
     match shown.len() == name.len() {

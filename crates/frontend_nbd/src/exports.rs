@@ -7,7 +7,7 @@
 
 use crate::activity::{Operation, OperationStats, Totals};
 use crate::connection::Connection;
-use crate::export::{Export, InvalidExport};
+use crate::export::{Export, InvalidExport, shortened};
 use crate::refusals::Refusals;
 use disk_backend::DiskError;
 use futures_lite::future::block_on;
@@ -22,13 +22,13 @@ use std::sync::{Arc, Weak};
 #[non_exhaustive]
 pub enum RemoveExportError {
     /// There is none of that name; nothing was changed.
-    #[error("there is no export named {name:?}")]
+    #[error("there is no export named {}", shortened(.name))]
     Unknown {
         /// The name that was asked for.
         name: String,
     },
     /// The export is gone, but what clients wrote last may be lost: the final flush failed.
-    #[error("export {export:?} was removed, but its last flush failed")]
+    #[error("export {} was removed, but its last flush failed", shortened(.export))]
     Flush {
         /// The export's name.
         export: String,

@@ -235,14 +235,15 @@ impl Hub {
     /// Makes durable what clients wrote.
     pub(crate) fn flush(&self) -> Result<(), ServeError> {
         self.exports.wait_for_leaving();
-        // All at once: none waits for the disk of another.
-        let offers = self.exports.all();
-        let flushes = offers.iter().map(|offer| offer.flush());
-        let flushed = block_on(join_all(flushes));
+        // All at once: none waits for the disk of another, nor does the removal of one.
+        let offers = self.exports.all().into_iter();
+        let flushes = offers.map(|offer| async move {
+            let flushed = offer.flush().await;
+            flushed.map_err(|source| (offer.name().to_owned(), source))
+        });
         let mut result = Ok(());
-        for (offer, flushed) in offers.iter().zip(flushed) {
-            if let Err(source) = flushed {
-                let export = offer.name().to_owned();
+        for flushed in block_on(join_all(flushes)) {
+            if let Err((export, source)) = flushed {
                 tracing::error!(export, "the flush at the end failed: {source}");
                 result = result.and(Err(ServeError::Flush { export, source }));
             }

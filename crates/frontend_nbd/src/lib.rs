@@ -19,9 +19,9 @@
 //! **Guarantees.** Requests need not be aligned: a write of less than a sector excludes whatever else changes that sector
 //! through the same export. Many requests are in flight on each connection and are answered as they complete. A client that is
 //! slow, dead or hostile holds up only itself: each connection has a thread and bounded memory of its own ([`Limits`]), and
-//! nothing it sends panics, hangs, or allocates without bound. Waiting costs no processor time. Exports come and go while others
-//! are served ([`ServerHandle`]). When [`Server::serve`] returns, or [`ServerHandle::remove_export`], what clients had sent is
-//! done, and what can be written is flushed.
+//! nothing it sends panics, hangs, or allocates without bound. Waiting costs no processor time. Exports come and go, limits change,
+//! and all of it can be looked into while clients are served ([`ServerHandle`]). When [`Server::serve`] returns, or
+//! [`ServerHandle::remove_export`], what clients had sent is done, and what can be written is flushed.
 //!
 //! **What it does not do.** TLS and authentication: whoever reaches the socket may use every export, so a Unix socket is for its
 //! owner only, and TCP is for this machine unless an address is given. Opening disks (`disk_resolver`), signals and

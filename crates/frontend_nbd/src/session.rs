@@ -28,7 +28,7 @@ pub(crate) enum SessionError {
     ClosedEarly(&'static str),
     #[error("protocol error: {0}")]
     Violation(String),
-    #[error("there is no export named {0:?}")]
+    #[error("there is no export named {}", crate::export::shortened(.0))]
     UnknownExport(String),
     #[error(
         "a read failed after its reply had begun, so the connection was closed: {0}; \

@@ -330,6 +330,18 @@ fn a_stop_waits_for_the_flush_of_an_export_that_is_being_removed() {
 }
 
 #[test]
+fn an_export_can_be_removed_while_the_last_flush_of_another_hangs() {
+    let (server, stays, goes) = two();
+    stays.hold_all(Kind::Flush);
+    server.handle.stop();
+    stays.wait_for_held(1);
+    expect_removed(&removing(&server.handle, "goes"));
+    assert_eq!(goes.other_owner_count(), 0);
+    stays.release_all();
+    server.wait_for_end().expect("a good end");
+}
+
+#[test]
 fn an_export_can_be_removed_after_the_end() {
     let (server, _, goes) = two();
     server.stop().expect("a good end");
