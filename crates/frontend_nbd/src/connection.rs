@@ -6,8 +6,9 @@ use crate::handshake::{self, Outcome};
 use crate::limits::LiveLimits;
 use crate::protocol::contexts::ContextSet;
 use crate::session::{End, SessionError};
+use crate::tls::TlsConfig;
 use crate::transmission::{self, Session};
-use crate::transport::Socket;
+use crate::transport::{Channel, Socket};
 use crate::wakeup::Wakeup;
 use inspect::Inspect;
 use nbd_protocol::Framing;
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 struct Chosen {
     export: String,
+    /// In TLS.
+    is_secure: bool,
     framing: Framing,
     contexts: ContextSet,
     pool: BouncePool,
@@ -77,9 +80,14 @@ impl Connection {
     }
 
     /// The work of the connection's thread. Whatever happens in it, a panic included, ends here, with one line in the log.
-    pub(crate) fn serve(self: &Arc<Self>, exports: &Exports, limits: &LiveLimits) {
-        let served =
-            std::panic::catch_unwind(AssertUnwindSafe(|| self.serve_session(exports, limits)));
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        exports: &Exports,
+        limits: &LiveLimits,
+        tls: Option<&TlsConfig>,
+    ) {
+        let serve = AssertUnwindSafe(|| self.serve_session(exports, limits, tls));
+        let served = std::panic::catch_unwind(serve);
         let peer = self.peer.as_str();
         let chosen = self.chosen.get();
         let export = chosen.map_or("", |chosen| chosen.export.as_str());
@@ -109,21 +117,31 @@ impl Connection {
         self: &Arc<Self>,
         exports: &Exports,
         limits: &LiveLimits,
+        tls: Option<&TlsConfig>,
     ) -> Result<End, SessionError> {
-        let mut transport = Socket::new(Arc::clone(&self.socket), Arc::clone(&self.wakeup));
+        let socket = Socket::new(Arc::clone(&self.socket), Arc::clone(&self.wakeup));
+        let mut transport = Channel::new(socket);
         let hall = Hall {
             exports,
             limits,
+            tls,
             connection: self,
         };
         let agreement = match handshake::negotiate(&mut transport, &self.wakeup, &hall)? {
             Outcome::Agreed(agreement) => agreement,
             Outcome::Ended(end) => return Ok(end),
         };
+        let is_secure = transport.is_secure();
         let name = agreement.export.name();
-        tracing::debug!(peer = self.peer, export = name, "connection uses an export");
+        tracing::debug!(
+            peer = self.peer,
+            export = name,
+            is_secure,
+            "connection uses an export"
+        );
         let chosen = self.chosen.get_or_init(|| Chosen {
             export: name.to_owned(),
+            is_secure,
             framing: agreement.framing,
             contexts: agreement.contexts,
             pool: BouncePool::new(limits.bytes_in_flight_max()),
@@ -147,10 +165,16 @@ impl Connection {
 pub(crate) struct Hall<'a> {
     exports: &'a Exports,
     limits: &'a LiveLimits,
+    tls: Option<&'a TlsConfig>,
     connection: &'a Arc<Connection>,
 }
 
-impl Hall<'_> {
+impl<'a> Hall<'a> {
+    /// The server's certificates; the same as long as the client is connected.
+    pub(crate) fn tls(&self) -> Option<&'a TlsConfig> {
+        self.tls
+    }
+
     /// As [`Exports::find`]. Not to be kept while the client is waited for.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Offer>> {
         self.exports.find(name)
@@ -216,6 +240,7 @@ impl Inspect for Chosen {
         };
         req.respond()
             .field("export", &self.export)
+            .field("is_secure", &self.is_secure)
             .field("framing", framing)
             .field_with("contexts", |req| {
                 req.list(self.contexts.iter().map(|context| context.name()));

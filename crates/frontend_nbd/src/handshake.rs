@@ -4,12 +4,13 @@
 //! and the reply to it at a time, both bounded.
 
 mod answers;
+mod start_tls;
 
 use crate::connection::Hall;
 use crate::exports::{NoPlace, Offer, Place};
 use crate::protocol::contexts::ContextSet;
 use crate::session::{End, SessionError};
-use crate::transport::{Interest, Transport};
+use crate::transport::{Channel, Interest, Transport};
 use crate::wakeup::Wakeup;
 use nbd_protocol::greeting::{self, FIXED_NEWSTYLE, NO_ZEROES};
 use nbd_protocol::{Framing, OptionHeader, OptionKind, ReplyKind, check_string};
@@ -43,8 +44,8 @@ pub(crate) enum Outcome {
 }
 
 /// Greets the client and answers its options until it has chosen an export, or leaves.
-pub(crate) fn negotiate<T: Transport>(
-    transport: &mut T,
+pub(crate) fn negotiate(
+    transport: &mut Channel,
     wakeup: &Wakeup,
     hall: &Hall<'_>,
 ) -> Result<Outcome, SessionError> {
@@ -72,8 +73,8 @@ pub(crate) fn negotiate<T: Transport>(
     }
 }
 
-struct Handshake<'a, T> {
-    transport: &'a mut T,
+struct Handshake<'a> {
+    transport: &'a mut Channel,
     wakeup: &'a Wakeup,
     hall: &'a Hall<'a>,
     /// When the client must have chosen.
@@ -109,7 +110,7 @@ fn violation<T>(text: impl Into<String>) -> Result<T, Stop> {
     Err(SessionError::Violation(text.into()).into())
 }
 
-impl<T: Transport> Handshake<'_, T> {
+impl Handshake<'_> {
     fn greet(&mut self) -> Result<(), Stop> {
         self.out
             .extend(greeting::encode(FIXED_NEWSTYLE | NO_ZEROES));
@@ -145,13 +146,17 @@ impl<T: Transport> Handshake<'_, T> {
 
     fn answer(&mut self, option: OptionHeader) -> Result<Option<Agreement>, Stop> {
         let kind = option.kind;
+        if self.needs_tls(kind) {
+            return self.refuse_without_tls(option).map(|()| None);
+        }
         if option.data_len > OPTION_LEN_MAX {
             if kind == OptionKind::ExportName {
                 return violation(format!("an export name of {} bytes", option.data_len));
             }
             self.skip(option.data_len)?;
             let kind = match kind {
-                OptionKind::StartTls | OptionKind::Unknown(_) => ReplyKind::Unsupported,
+                OptionKind::StartTls if self.hall.tls().is_none() => ReplyKind::Unsupported,
+                OptionKind::Unknown(_) => ReplyKind::Unsupported,
                 _ => ReplyKind::TooBig,
             };
             self.reply(option, kind, b"the option is longer than 64 KiB");
@@ -181,7 +186,8 @@ impl<T: Transport> Handshake<'_, T> {
             OptionKind::StructuredReply => self.reframe(option, data, Framing::Structured),
             OptionKind::ExtendedHeaders => self.reframe(option, data, Framing::Extended),
             OptionKind::ListMetaContext | OptionKind::SetMetaContext => self.contexts(option, data),
-            OptionKind::StartTls | OptionKind::Unknown(_) => {
+            OptionKind::StartTls => self.start_tls(option, data)?,
+            OptionKind::Unknown(_) => {
                 self.reply(option, ReplyKind::Unsupported, b"");
                 Ok(())
             }

@@ -8,6 +8,7 @@ use crate::limits::{Limits, LiveLimits};
 use crate::listener::Listener;
 use crate::refusals::Refusals;
 use crate::server::{ServeError, ServerError};
+use crate::tls::TlsConfig;
 use futures_lite::future::block_on;
 use futures_util::future::join_all;
 use inspect::Inspect;
@@ -24,6 +25,8 @@ use std::thread;
 pub(crate) struct Hub {
     exports: Exports,
     limits: LiveLimits,
+    /// For those who come from now on.
+    tls: Mutex<Option<TlsConfig>>,
     /// Locked while a client is accepted, so that none is once they have been given away.
     listeners: Mutex<Vec<Arc<Listener>>>,
     stop: AtomicBool,
@@ -51,6 +54,7 @@ impl Hub {
         Ok(Self {
             exports: Exports::new(exports)?,
             limits: LiveLimits::new(limits),
+            tls: Mutex::default(),
             listeners: Mutex::default(),
             stop: AtomicBool::new(false),
             changed_event: event.map_err(io::Error::from)?,
@@ -72,6 +76,10 @@ impl Hub {
     pub(crate) fn set_limits(&self, limits: Limits) {
         self.limits.set(limits);
         self.look_at_the_clock();
+    }
+
+    pub(crate) fn set_tls(&self, tls: Option<TlsConfig>) {
+        *self.tls.lock() = tls;
     }
 
     pub(crate) fn connection_count(&self) -> usize {
@@ -215,7 +223,8 @@ impl Hub {
             .name(format!("nbd-{number}"))
             .spawn(move || {
                 let hub = &registered.hub;
-                connection.serve(&hub.exports, &hub.limits);
+                let tls = hub.tls.lock().clone();
+                connection.serve(&hub.exports, &hub.limits, tls.as_ref());
                 drop(connection);
             })
             .map_err(|error| format!("no thread for it: {error}"))?;
@@ -285,6 +294,10 @@ impl Inspect for Hub {
             .field_with("connections", |req| {
                 let connections = self.connections.lock().clone();
                 req.entries(connections.iter().map(|(number, one)| (number, &**one)));
+            })
+            .field_with("tls", |req| match &*self.tls.lock() {
+                Some(tls) => tls.inspect(req),
+                None => req.ignore(),
             })
             .counter("accepted", self.accepted_count())
             .field("refused", &self.refusals)

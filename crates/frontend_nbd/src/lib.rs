@@ -23,9 +23,10 @@
 //! and all of it can be looked into while clients are served ([`ServerHandle`]). When [`Server::serve`] returns, or
 //! [`ServerHandle::remove_export`], what clients had sent is done, and what can be written is flushed.
 //!
-//! **What it does not do.** TLS and authentication: whoever reaches the socket may use every export, so a Unix socket is for its
-//! owner only, and TCP is for this machine unless an address is given. Opening disks (`disk_resolver`), signals and
-//! configuration (`platter`). Telling a client of a resize, which the protocol has no message for: a new connection sees it.
+//! **What it does not do.** Decide who may use which export: whoever reaches the socket, and passes TLS where that is required
+//! ([`TlsConfig`]), may use all; a Unix socket is for its owner only, and TCP for this machine unless an address is given. Opening
+//! disks (`disk_resolver`), signals and configuration (`platter`). Telling a client of a resize, which the protocol has no message
+//! for: a new connection sees it.
 //!
 //! **Failure.** A request that fails is answered with an errno, and with a message where the client can take one; the connection
 //! goes on. A client that breaks the protocol loses its connection, with one line in the log. A panic below a connection
@@ -49,6 +50,7 @@ mod session;
 mod slots;
 mod span;
 mod step;
+mod tls;
 mod transmission;
 mod transport;
 mod wakeup;
@@ -60,3 +62,4 @@ pub use exports::{ExportStats, RemoveExportError};
 pub use limits::Limits;
 pub use listener::ListenError;
 pub use server::{ServeError, Server, ServerError, ServerHandle};
+pub use tls::{InvalidTls, TlsConfig};

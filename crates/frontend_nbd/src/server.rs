@@ -6,6 +6,7 @@ use crate::exports::{ExportStats, RemoveExportError};
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::listener::{ListenError, Listener};
+use crate::tls::TlsConfig;
 use disk_backend::{Disk, DiskError};
 use inspect::Inspect;
 use std::io;
@@ -88,6 +89,11 @@ impl Server {
         Ok(self.hub.listen(Listener::adopt(socket)?))
     }
 
+    /// As [`ServerHandle::set_tls`].
+    pub fn set_tls(&mut self, tls: Option<TlsConfig>) {
+        self.hub.set_tls(tls);
+    }
+
     /// A handle for other threads.
     pub fn handle(&self) -> ServerHandle {
         ServerHandle(Arc::clone(&self.hub))
@@ -121,6 +127,12 @@ impl ServerHandle {
     /// Makes [`Server::serve`] see everybody out and return. Does not wait for it; more than once is as good as once.
     pub fn stop(&self) {
         self.0.stop();
+    }
+
+    /// Uses these certificates, or no TLS, for everybody who connects from now on. Those who are connected stay as they are.
+    /// There is no TLS until this is called.
+    pub fn set_tls(&self, tls: Option<TlsConfig>) {
+        self.0.set_tls(tls);
     }
 
     /// Lets nobody in any more, and gives the listening sockets away, with their addresses: as descriptors that are closed when

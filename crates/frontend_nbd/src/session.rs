@@ -35,6 +35,8 @@ pub(crate) enum SessionError {
          clients that use structured replies are told instead"
     )]
     BrokenReply(String),
+    #[error("the client and the server did not agree on TLS: {0}")]
+    Tls(#[source] io::Error),
     #[error("the client did not choose an export in time (limits/handshake_timeout_s)")]
     TooLate,
     #[error("the client did not take its replies in time")]

@@ -1,5 +1,10 @@
 //! The byte stream to a client, and how a connection waits for it.
 
+mod channel;
+mod tls;
+
+pub(crate) use channel::Channel;
+
 use crate::wakeup::Wakeup;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -10,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A byte stream in both directions. Sockets today; TLS and tests stand behind the same few calls.
+/// A byte stream in both directions: sockets, TLS and tests stand behind the same few calls.
 pub(crate) trait Transport {
     /// Receives at least one byte into `into`, which is not empty, or 0 at the end of the stream.
     ///
@@ -18,7 +23,8 @@ pub(crate) trait Transport {
     /// while nothing else could need attention. Without, or after that, it fails with `WouldBlock`.
     fn receive(&mut self, into: &mut [u8], may_wait: bool) -> io::Result<usize>;
 
-    /// Sends the beginning of `parts`, at least one byte, without waiting; `WouldBlock` if not even that is possible.
+    /// Sends the beginning of `parts`, at least one byte, without waiting; `WouldBlock` if not even that is possible. The next call
+    /// must begin with the same bytes then: they may be encrypted already.
     fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Sleeps until one of `interest` is possible, or the connection's [`Wakeup`] is notified, or `deadline` has passed.

@@ -3,7 +3,6 @@
 use super::{Handshake, REPLY_BYTES_MAX, Stop};
 use crate::exports::{NoPlace, Offer, Place};
 use crate::protocol::contexts::{Context, ContextSet};
-use crate::transport::Transport;
 use nbd_protocol::{
     ContextRequest, ExportEntry, Framing, Info, InfoKind, InfoRequest, Malformed, MetaContext,
     OptionHeader, OptionKind, ReplyKind, STRING_LEN_MAX, push_reply,
@@ -11,9 +10,9 @@ use nbd_protocol::{
 use std::sync::Arc;
 
 const EXPORT_IS_FULL: &[u8] = b"as many connections as may use the export already";
-const NO_DATA_WANTED: Malformed = Malformed("the option takes no data");
+pub(super) const NO_DATA_WANTED: Malformed = Malformed("the option takes no data");
 
-impl<T: Transport> Handshake<'_, T> {
+impl Handshake<'_> {
     pub(super) fn list(
         &mut self,
         option: OptionHeader,

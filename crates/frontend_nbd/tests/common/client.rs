@@ -77,6 +77,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     pub(crate) fn stream(&self) -> &UnixStream {
         &self.stream
     }

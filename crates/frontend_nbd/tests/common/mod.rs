@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod disk;
 pub(crate) mod random;
+pub(crate) mod tls;
 pub(crate) mod wire;
 
 use client::{Client, Style};
