@@ -24,7 +24,8 @@ fn nbdinfo_sees_the_size_and_every_ability() {
     let export = export(&nbdinfo, &daemon.uri());
     assert_eq!(export["export-size"], 64 * MIB);
     assert_eq!(export["is_read_only"], false);
-    assert_eq!(export["contexts"], serde_json::json!(["base:allocation"]));
+    let contexts = serde_json::json!(["base:allocation", "platter:layer"]);
+    assert_eq!(export["contexts"], contexts);
     for ability in [
         "can_df",
         "can_fast_zero",
