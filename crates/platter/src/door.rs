@@ -23,7 +23,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) enum Threshold {
     Local(LocalListener),
-    #[expect(dead_code, reason = "the next door is one")]
     Tcp(TcpListener),
 }
 

@@ -5,6 +5,7 @@ use crate::control;
 use crate::daemon::Daemon;
 use crate::door::Door;
 use crate::exit::Failure;
+use crate::metrics::{self, MetricsDoor};
 use crate::runtime_dir;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 /// The doors that were asked for, open.
 pub(crate) struct Doors {
     control: Option<(PathBuf, Door)>,
+    metrics: Option<MetricsDoor>,
 }
 
 impl Doors {
@@ -22,7 +24,11 @@ impl Doors {
             Some(socket) => Some(open_control(socket, daemon)?),
             None => None,
         };
-        Ok(Self { control })
+        let metrics = match &args.metrics {
+            Some(address) => Some(metrics::open(address, daemon)?),
+            None => None,
+        };
+        Ok(Self { control, metrics })
     }
 
     /// Where the control socket is, if there is one.
@@ -30,10 +36,25 @@ impl Doors {
         self.control.as_ref().map(|(path, _)| path.as_path())
     }
 
+    /// What people are told of the doors, in lines.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        if let Some(path) = self.control_path() {
+            text += &format!("with a control socket at\n  {}\n", path.display());
+        }
+        if let Some(metrics) = &self.metrics {
+            text += &format!("with metrics at\n  {}\n", metrics.place);
+        }
+        text
+    }
+
     /// Lets nobody in any more; those who are inside stay. The files are gone afterwards.
     pub(crate) fn lock(&mut self) {
         if let Some((_, door)) = &mut self.control {
             door.lock();
+        }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.door.lock();
         }
     }
 
@@ -41,6 +62,9 @@ impl Doors {
     pub(crate) fn close(self) {
         if let Some((_, door)) = self.control {
             door.close();
+        }
+        if let Some(metrics) = self.metrics {
+            metrics.door.close();
         }
     }
 }

@@ -18,6 +18,7 @@ mod handover;
 mod listening;
 mod logging;
 mod manual;
+mod metrics;
 mod output;
 mod plan;
 mod ready;

@@ -12,7 +12,6 @@ use crate::{activation, command, connect, descriptors, handover, output, signals
 use disk_resolver::OpenExport;
 use frontend_nbd::{Export, Limits, ListenAddress, ServeError, Server, ServerHandle};
 use shared_child::SharedChild;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -58,7 +57,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         }
         None => {
             stop_on_signal(move || handle.stop(), leftovers)?;
-            announce(&disks, &addresses, doors.control_path());
+            announce(&disks, &addresses, &doors);
             None
         }
     };
@@ -112,7 +111,7 @@ pub(crate) fn offer(disks: &[OpenExport]) -> Result<Server, Failure> {
 }
 
 /// Says what is served and where. Clients need not wait for somebody who reads it: if nobody does, the log says so.
-fn announce(disks: &[OpenExport], addresses: &[ListenAddress], control: Option<&Path>) {
+fn announce(disks: &[OpenExport], addresses: &[ListenAddress], doors: &Doors) {
     let mut text = String::from("Serving\n");
     for export in disks {
         text += &format!("  {}\n", ExportFacts::new(&export.name, &export.disk));
@@ -121,9 +120,7 @@ fn announce(disks: &[OpenExport], addresses: &[ListenAddress], control: Option<&
     for address in addresses {
         text += &format!("  {address}\n");
     }
-    if let Some(control) = control {
-        text += &format!("with a control socket at\n  {}\n", control.display());
-    }
+    text += &doors.describe();
     text += "Try\n";
     text += &connect::instructions(&addresses[0], &disks[0]);
     text += "Ctrl-C stops: what is in flight is finished and flushed.\n";

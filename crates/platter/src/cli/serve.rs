@@ -46,6 +46,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SOCKET", value_parser = ControlSocket::parse)]
     pub(crate) control: Option<ControlSocket>,
 
+    /// Answer GET /metrics in Prometheus' text form: at `tcp:PORT`, which is loopback only, `tcp:HOST:PORT` or `unix:PATH`
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<ListenAddress>,
+
     /// Follow a running daemon, asked over its control socket: serve at its sockets, and open the disks when it has let go of them.
     ///
     /// No client is refused: who connects meanwhile waits. The connections of the old daemon's clients end in order. With

@@ -17,6 +17,8 @@ mod hostile;
 mod libnbd;
 mod life;
 mod load;
+mod many;
+mod metrics;
 mod nbd_disk;
 mod qemu;
 mod service;

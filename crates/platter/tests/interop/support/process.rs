@@ -45,6 +45,12 @@ pub(crate) fn resident_bytes_max(pid: u32) -> u64 {
     number(&status, "VmHWM:").expect("the kernel reports the high-water mark") * 1024
 }
 
+/// The amount of memory that the process has resident now, in bytes, without what it shares with others.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    number(&status, "RssAnon:").expect("the kernel reports anonymous memory") * 1024
+}
+
 /// The number after `name` at the start of a line.
 fn number(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
