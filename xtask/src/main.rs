@@ -3,7 +3,7 @@
 //! - `ci` runs everything that a change must pass; `.ci/run` calls it.
 //! - `test` runs every ring of tests, the one against real programs included.
 //! - `tidy` checks what the compiler does not: which crate may use which, door signs, links,
-//!   generated pages, unsafe code, manifests.
+//!   generated pages, code shown in pages, unsafe code, manifests.
 //! - `docs` writes the generated pages anew.
 //! - `bench` measures us against a peer, side by side in one run.
 //!

@@ -2,6 +2,7 @@
 //! a function from plain values to findings, with tests that plant what it must find.
 
 mod door_sign;
+mod excerpts;
 mod links;
 mod manifests;
 mod named_tests;
@@ -18,6 +19,7 @@ pub(crate) fn run(workspace: &Workspace) -> Fallible {
     findings.extend(unsafe_attributes(workspace)?);
     findings.extend(manifests(workspace)?);
     findings.extend(links::check(&workspace.root)?);
+    findings.extend(excerpts::check(&workspace.root)?);
     findings.extend(named_tests::check(&workspace.root)?);
     // A daemon that cannot be built or asked must not hide what the other rules found.
     findings.extend(docs::stale(workspace).unwrap_or_else(|why| vec![why]));

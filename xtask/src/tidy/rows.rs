@@ -28,6 +28,7 @@ const NAMED: &[(&str, u8)] = &[
     ("bench", 10),
     ("fuzz", 10),
     ("platter", 10),
+    ("programs", 10),
     ("xtask", 10),
 ];
 
