@@ -97,8 +97,12 @@ impl Operation {
         // O4: before the body is looked at, so that no end and no wake-up falls between the two.
         self.waiters.add(cx.waker());
         let Some(mut place) = self.body.try_lock() else {
-            // Another thread polls it right now, and everyone hears how that ends.
-            return Poll::Pending;
+            // Another thread polls it right now, and everyone hears how that ends; but for those who came after the last
+            // wake-up and before the lock is free again, by when it is done.
+            return match self.is_done() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            };
         };
         let Some(mut body) = place.take() else {
             return Poll::Ready(());

@@ -185,3 +185,22 @@ fn replace(layer: &mut LayerRecipe, breakage: Breakage) {
     layer.kind = LayerKind::Broken(breakage);
     layer.read_cache = false;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_acceptance_nor_another_reason_or_layer_will_do() {
+        for stack in IllegalStack::of_each_fault(1) {
+            let what = stack.check(Ok(())).unwrap_err();
+            assert!(what.ends_with("but it was accepted"), "{what}");
+            for (index, is_right) in [(stack.index, true), (stack.index + 1, false)] {
+                let error = InvalidLayer::ReadOnly;
+                let found = stack.check::<()>(Err(InvalidLayeredDisk::Layer { index, error }));
+                let is_read_only = stack.fault == StackFault::WrittenIsReadOnly;
+                assert_eq!(found.is_ok(), is_right && is_read_only, "{found:?}");
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ mod waiting;
 use composition::{PlantedStack, StackedFault};
 use disk::{Fault, PlantedDisk};
 use disk_backend::Disk;
-use disk_contract::{Clause, Suite, Violation};
+use disk_contract::{Clause, StackRecipe, Suite, Violation};
 use layer::{LayerFault, PlantedLayer};
 use std::time::Duration;
 use waiting::{WaitFault, WaitingDisk};
@@ -254,4 +254,18 @@ fn stacks_that_mix_up_their_layers_are_found() {
         );
         assert_breaks(clause, fault, result);
     }
+}
+
+#[test]
+fn a_wrong_layer_is_found_in_a_stack_and_the_stack_is_shown() {
+    let fault = LayerFault::UnmapUncovers;
+    let make = async |spec| PlantedLayer::new(spec, fault);
+    let suite = suite().sector_counts([30]);
+    let result = suite.check_stacks(2..=4, make, StackRecipe::without_copies);
+    let violation = result.unwrap_err();
+    // What shows is what lies below, or what the sector held in another layer.
+    assert!([Clause::L3, Clause::C7].contains(&violation.clause()));
+    let report = violation.to_string();
+    assert!(report.contains("layered ["), "{report}");
+    assert!(report.contains("own of "), "{report}");
 }

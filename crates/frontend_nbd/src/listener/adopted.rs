@@ -2,7 +2,6 @@
 
 use super::{ListenError, Listener};
 use crate::address::ListenAddress;
-use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType, getsockname, sockopt};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -24,7 +23,7 @@ impl Listener {
         Ok(Self {
             socket,
             address,
-            file: Mutex::default(),
+            file: None,
         })
     }
 }
