@@ -159,9 +159,9 @@ fn a_good_configuration_of_an_impossible_disk_is_refused_where_it_fails() {
             "100",
         ),
         (
-            "{ \"type\": \"layered\",\n \"layers\": [{ \"type\": \"ram\", \"size\": \"1M\", \"read_cache\": true }] }",
-            "d.json:2: layers",
-            "cache",
+            "{ \"type\": \"layered\",\n \"layers\": [{ \"type\": \"ram\", \"size\": \"1M\", \"write_through\": true }] }",
+            "d.json:2: layers[0]",
+            "write_through needs a layer below",
         ),
     ] {
         let message = refused_in(dir.path(), text);
