@@ -14,7 +14,7 @@ pub(crate) use control::{
 };
 pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use schema::SchemaArgs;
-pub(crate) use serve::{ControlSocket, ServeArgs};
+pub(crate) use serve::{ControlSocket, ServeArgs, TlsArgs, TlsMode};
 pub(crate) use tools::{CompareArgs, CopyArgs, InfoArgs, MapArgs};
 
 use crate::exit;

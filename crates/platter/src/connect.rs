@@ -1,8 +1,9 @@
 //! What a user is told once the disks are there: what is served, and lines to paste.
 
+use crate::tls;
 use disk_backend::{Disk, Persistence};
 use disk_resolver::OpenExport;
-use frontend_nbd::ListenAddress;
+use frontend_nbd::{ListenAddress, TlsConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
@@ -73,20 +74,27 @@ impl fmt::Display for ExportFacts {
 }
 
 /// Lines that can be pasted into a shell, for the first export at the first address.
-pub(crate) fn instructions(address: &ListenAddress, export: &OpenExport) -> String {
-    let uri = shell_quoted(&address.uri(&export.name));
+pub(crate) fn instructions(
+    address: &ListenAddress,
+    export: &OpenExport,
+    tls: Option<&TlsConfig>,
+) -> String {
+    let uri = shell_quoted(&tls::uri(address, &export.name, tls));
     // QEMU does not open for writing what takes no writes.
     let read_only = match export.disk.is_read_only() {
         true => ",readonly=on",
         false => "",
     };
     let mut text = String::new();
-    for line in [
-        format!("nbdinfo {uri}"),
-        format!("nbdcopy {uri} copy.img"),
-        format!("qemu-img info {uri}"),
-        format!("qemu-system-x86_64 -m 1G -drive file={uri},format=raw,if=virtio{read_only}"),
-    ] {
+    let mut lines = vec![format!("nbdinfo {uri}"), format!("nbdcopy {uri} copy.img")];
+    // QEMU takes its certificates from an object, not from a URI.
+    if !tls.is_some_and(TlsConfig::is_required) {
+        lines.extend([
+            format!("qemu-img info {uri}"),
+            format!("qemu-system-x86_64 -m 1G -drive file={uri},format=raw,if=virtio{read_only}"),
+        ]);
+    }
+    for line in lines {
         writeln!(text, "  {line}").expect("writing to a string succeeds");
     }
     text

@@ -67,9 +67,6 @@ pub(crate) fn listen(
         let address = ListenAddress::Unix(default_socket(private_dir)?);
         addresses.push(server.listen(&address).map_err(Failure::running)?);
     }
-    for address in addresses.iter().filter(|address| !address.is_local()) {
-        tracing::warn!(%address, "whoever reaches this address can read and write: there is no TLS and no authentication");
-    }
     Ok((addresses, sockets))
 }
 

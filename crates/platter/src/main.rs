@@ -26,6 +26,7 @@ mod reference;
 mod runtime_dir;
 mod serve;
 mod signals;
+mod tls;
 mod tools;
 mod transfer;
 mod tree;

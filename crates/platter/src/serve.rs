@@ -8,9 +8,9 @@ use crate::exit::{Failure, chain};
 use crate::listening::{Given, listen};
 use crate::plan::Plan;
 use crate::ready::{self, ReadyFd};
-use crate::{activation, command, connect, descriptors, handover, output, signals};
+use crate::{activation, command, connect, descriptors, handover, output, signals, tls};
 use disk_resolver::OpenExport;
-use frontend_nbd::{Export, Limits, ListenAddress, ServeError, Server, ServerHandle};
+use frontend_nbd::{Export, Limits, ListenAddress, ServeError, Server, ServerHandle, TlsConfig};
 use shared_child::SharedChild;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let ready_fd = args.ready_fd.map(ReadyFd::claim).transpose()?;
     let activated = activation::sockets()?;
     let plan = Plan::for_serving(args)?;
+    let tls = tls::load(&args.tls)?;
     // A command would inherit it, and might use `select`.
     if args.run.is_none() {
         descriptors::raise_limit();
@@ -40,7 +41,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     };
     let private_dir = private_dir.as_ref().map(|dir| dir.path());
     let mut server = offer(&disks)?;
+    server.set_tls(tls.clone());
     let (addresses, mut sockets) = listen(&mut server, &plan.listen, given, private_dir)?;
+    for address in &addresses {
+        tls::warn_of_strangers(address, tls.as_ref());
+    }
     sockets.kept_for = args.run.as_ref().map(|_| "that serves a command");
     let handle = server.handle();
     let daemon = Daemon::new(handle.clone(), plan.resolver, plan.read_only, sockets);
@@ -49,7 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let leftovers = Leftovers::new(private_dir, &doors);
     let waiter = match &args.run {
         Some(command) => {
-            let child = start_command(command, &addresses[0], &disks[0].name)?;
+            let child = start_command(command, &addresses[0], &disks[0].name, tls.as_ref())?;
             let running = Arc::clone(&child);
             // The server stops when the command has ended: until then it may want its disk.
             stop_on_signal(move || command::terminate(&running), leftovers)?;
@@ -57,7 +62,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         }
         None => {
             stop_on_signal(move || handle.stop(), leftovers)?;
-            announce(&disks, &addresses, &doors);
+            announce(&disks, &addresses, tls.as_ref(), &doors);
             None
         }
     };
@@ -111,7 +116,12 @@ pub(crate) fn offer(disks: &[OpenExport]) -> Result<Server, Failure> {
 }
 
 /// Says what is served and where. Clients need not wait for somebody who reads it: if nobody does, the log says so.
-fn announce(disks: &[OpenExport], addresses: &[ListenAddress], doors: &Doors) {
+fn announce(
+    disks: &[OpenExport],
+    addresses: &[ListenAddress],
+    tls: Option<&TlsConfig>,
+    doors: &Doors,
+) {
     let mut text = String::from("Serving\n");
     for export in disks {
         text += &format!("  {}\n", ExportFacts::new(&export.name, &export.disk));
@@ -122,7 +132,7 @@ fn announce(disks: &[OpenExport], addresses: &[ListenAddress], doors: &Doors) {
     }
     text += &doors.describe();
     text += "Try\n";
-    text += &connect::instructions(&addresses[0], &disks[0]);
+    text += &connect::instructions(&addresses[0], &disks[0], tls);
     text += "Ctrl-C stops: what is in flight is finished and flushed.\n";
     if let Err(error) = output::print(&text) {
         tracing::warn!("serving, but {error}");
@@ -133,12 +143,13 @@ fn start_command(
     command: &str,
     address: &ListenAddress,
     export_name: &str,
+    tls: Option<&TlsConfig>,
 ) -> Result<Arc<SharedChild>, Failure> {
     let socket = match address {
         ListenAddress::Unix(path) => Some(path.as_path()),
         _ => None,
     };
-    command::start(command, &address.uri(export_name), socket)
+    command::start(command, &tls::uri(address, export_name, tls), socket)
 }
 
 /// Stops the server when the command has ended.

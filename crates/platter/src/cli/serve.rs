@@ -1,6 +1,6 @@
 //! Arguments of `platter serve`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use disk_resolver::LayerSpec;
 use frontend_nbd::ListenAddress;
 use std::path::PathBuf;
@@ -23,10 +23,13 @@ pub(crate) struct ServeArgs {
 
     /// Where to listen: `unix:PATH` or `tcp:HOST:PORT` (`tcp:PORT` is loopback only); repeatable.
     ///
-    /// There is no TLS and no authentication: whoever can connect can read and write. A Unix socket is only for its owner.
+    /// Without --tls-certificates whoever can connect can read and write. A Unix socket is only for its owner.
     /// Default: what the configuration says, or a Unix socket in the runtime directory.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Vec<ListenAddress>,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     /// Refuse writes to every export
     #[arg(long)]
@@ -60,6 +63,33 @@ pub(crate) struct ServeArgs {
     /// Write a line to this descriptor, and close it, when clients can connect
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) ready_fd: Option<i32>,
+}
+
+/// Who the server is, and who its clients are.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// Use TLS, with the certificates in this folder.
+    ///
+    /// The names are those that QEMU uses: `server-cert.pem`, `server-key.pem`, and with --tls-verify-peer `ca-cert.pem`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tls_certificates: Option<PathBuf>,
+
+    /// Whether clients must use TLS
+    #[arg(long, value_enum, default_value_t = TlsMode::Required, value_name = "MODE", requires = "tls_certificates")]
+    pub(crate) tls: TlsMode,
+
+    /// Let in only clients with a certificate that the authority in `ca-cert.pem` has signed
+    #[arg(long, requires = "tls_certificates")]
+    pub(crate) tls_verify_peer: bool,
+}
+
+/// Whether clients must use TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsMode {
+    /// Clients without TLS are refused
+    Required,
+    /// Clients may do without
+    Optional,
 }
 
 /// Where to listen for commands.

@@ -27,6 +27,7 @@ fn nbdinfo_sees_the_size_and_every_ability() {
     let contexts = serde_json::json!(["base:allocation", "platter:layer"]);
     assert_eq!(export["contexts"], contexts);
     for ability in [
+        "can_cache",
         "can_df",
         "can_fast_zero",
         "can_flush",

@@ -23,5 +23,6 @@ mod nbd_disk;
 mod qemu;
 mod service;
 mod support;
+mod tls;
 mod tools;
 mod tools_nbd;
