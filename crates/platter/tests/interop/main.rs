@@ -20,6 +20,7 @@ mod load;
 mod many;
 mod metrics;
 mod nbd_disk;
+mod pages;
 mod qemu;
 mod service;
 mod support;
