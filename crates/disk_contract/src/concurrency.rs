@@ -1,12 +1,16 @@
 //! Several threads on the same few sectors (C2), whose requests are dropped now and then (C9).
 
+use crate::Clause;
+use crate::alone::complete_alone;
 use crate::history::Event;
 use crate::ledger::{Arena, Fault, Kind, Ledger};
 use crate::subject::{Checked, Subject};
 use disk_backend::{DiskIo, UnmapBehavior};
 use fastrand::Rng;
-use futures_lite::future::{block_on, poll_once};
+use futures_lite::future::poll_once;
 use std::ops::Range;
+use std::pin::pin;
+use std::time::Duration;
 
 /// The sectors that all threads work on.
 const HOT_SECTORS_MAX: u64 = 8;
@@ -19,13 +23,19 @@ const REQUESTS_OF_LARGE_SECTORS: u32 = 80;
 const LARGE_SECTOR_BYTES: u32 = 16 << 10;
 
 /// Hammers a disk that holds what [`stamp_content`](crate::ledger::stamp_content) says.
-pub(crate) fn check<T: DiskIo>(subject: &mut Subject<'_, T>) -> Checked {
+pub(crate) fn check<T: DiskIo>(subject: &mut Subject<'_, T>, stall_limit: Duration) -> Checked {
     let arena = Arena::new(subject.disk(), hot_sectors(subject));
     let seeds: Vec<u64> = (0..THREADS).map(|_| subject.rng().u64(..)).collect();
     let logs = std::thread::scope(|scope| {
         let spawn = |(thread, seed): (usize, u64)| {
             let arena = &arena;
-            scope.spawn(move || block_on(Worker::new(arena, thread as u64, seed).run()))
+            scope.spawn(move || {
+                let work = pin!(Worker::new(arena, thread as u64, seed).run());
+                complete_alone(work, stall_limit).unwrap_or_else(|| {
+                    let what = "a request is stuck, and nothing wakes it".to_owned();
+                    Err((Clause::C4, what))
+                })
+            })
         };
         let workers: Vec<_> = seeds.into_iter().enumerate().map(spawn).collect();
         let logs = workers.into_iter().map(|worker| match worker.join() {

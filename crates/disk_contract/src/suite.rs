@@ -289,7 +289,7 @@ impl Suite {
         let case = "several threads (their order is not replayed)";
         let mut subject = Subject::new(&disk, stamped, title, case, seed);
         subject.verify_initial().await?;
-        concurrency::check(&mut subject)
+        concurrency::check(&mut subject, self.stall_limit)
     }
 
     async fn check_sequence<T: DiskIo>(
