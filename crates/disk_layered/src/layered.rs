@@ -117,17 +117,17 @@ impl LayeredDisk {
     /// Reads where changes of several steps may run (R2).
     async fn read_observed(
         &self,
+        stack: &Arc<Stack>,
         buffers: &RequestBuffers<'_>,
         sector: u64,
         range: Range<u64>,
     ) -> Result<(), DiskError> {
-        let stack = self.stack.load_full();
         for _ in 0..READ_ATTEMPTS {
             let Some(observation) = self.order.observe(&range).await else {
                 continue;
             };
             let pass = Pass {
-                stack: &stack,
+                stack,
                 order: Some(&self.order),
                 observation: Some(&observation),
             };
@@ -136,15 +136,25 @@ impl LayeredDisk {
                 return result;
             }
         }
+        // Boxed: its future is large, and seldom needed.
+        Box::pin(self.read_in_turns(stack, buffers, sector)).await
+    }
+
+    async fn read_in_turns(
+        &self,
+        stack: &Arc<Stack>,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
         for (offset, part) in pieces(buffers, WRITE_BYTES_MAX) {
             let sector = sector + (offset as u64 >> stack.sector_shift());
-            self.read_in_order(&stack, &part, sector).await?;
+            self.read_in_turn(stack, &part, sector).await?;
         }
         Ok(())
     }
 
-    /// Reads as if it were a change: it waits for those before it, and those after it wait for it. So it owns its memory (C9).
-    async fn read_in_order(
+    /// Reads as an operation: it waits for the changes before it, and those after it wait for it. So it owns its memory (C9).
+    async fn read_in_turn(
         &self,
         stack: &Arc<Stack>,
         buffers: &RequestBuffers<'_>,
@@ -162,7 +172,7 @@ impl LayeredDisk {
             };
             pass.read(&target.buffers(true), sector).await
         };
-        self.change(range, Box::pin(body)).await?;
+        self.order.turn(range, Box::pin(body)).await.run().await?;
         Ok(buffers.copy_from(&copy.buffers(false))?)
     }
 
@@ -287,7 +297,7 @@ impl DiskIo for LayeredDisk {
         let count = limits.check_buffers(Intent::Read, buffers, sector)?;
         if self.is_ordered(&stack) && count > 0 {
             let range = sector..sector + count;
-            return Box::pin(self.read_observed(buffers, sector, range)).await;
+            return self.read_observed(&stack, buffers, sector, range).await;
         }
         let pass = Pass {
             stack: &stack,

@@ -1,16 +1,18 @@
 //! What overlapping requests of a stack that writes through, or fills caches, wait for.
 //!
-//! Sectors are numbers here. Three things happen to a range of them:
+//! Sectors are numbers here. Four things happen to a range of them:
 //! - a *change*: an operation of several steps that must look like one (a write to two layers);
 //! - a *fill*: an operation that puts into a cache what was read from below;
-//! - an *observation*: a read, in the memory of its caller. Nobody can finish it for the caller, so nobody waits for it.
+//! - an *observation*: a read, in the memory of its caller. Nobody can finish it for the caller, so nobody waits for it;
+//! - a *turn*: a read that is an operation, with memory of its own, after observations that changes kept disturbing.
 //!
 //! Invariants:
-//! - R1: a change waits for every older change and fill whose range overlaps its own, and for nothing else.
+//! - R1: a change waits for every older operation whose range overlaps its own, a turn for every such change, and both for
+//!   nothing else. So reads never wait for each other, and a turn, which disturbs nobody, makes no other one necessary.
 //! - R2: an observation begins when no change of its range is unfinished, and is *disturbed* by a change of its range that
 //!   begins before it ends. What a disturbed one has seen is not used.
-//! - R3: a fill begins at the end of an observation that is not disturbed, at the same instant. So no change began since what
-//!   it holds was read, and changes that begin later wait for it (L2).
+//! - R3: a fill begins at an instant of an observation that no change has disturbed. So no change began since what it holds
+//!   was read, and changes that begin later wait for it (L2).
 //! - R4: an instant is: all shards that the range touches are locked. They are locked in ascending order.
 //! - R5: at most [`OPERATIONS_MAX`] operations are unfinished in a shard: whoever begins one more finishes some first.
 
@@ -55,6 +57,14 @@ struct Entry {
 enum Kind {
     Change,
     Fill,
+    Turn,
+}
+
+impl Kind {
+    /// R1
+    fn waits_for(self, older: Self) -> bool {
+        self == Self::Change || older == Self::Change
+    }
 }
 
 /// An observation, as its shards know it.
@@ -81,17 +91,28 @@ impl Order {
         }
     }
 
-    /// Begins a change (R1); `run` it.
+    /// Begins a change (R1); `run` it. The range is not empty.
     pub(crate) async fn change(&self, range: Range<u64>, body: Body) -> Arc<Operation> {
+        self.begin(range, Kind::Change, body).await
+    }
+
+    /// Begins a read that takes its turn among the changes (R1); `run` it. The range is not empty.
+    pub(crate) async fn turn(&self, range: Range<u64>, body: Body) -> Arc<Operation> {
+        self.begin(range, Kind::Turn, body).await
+    }
+
+    async fn begin(&self, range: Range<u64>, kind: Kind, body: Body) -> Arc<Operation> {
         self.make_room(&range).await;
         let mut shards = self.lock(&range);
-        let earlier = overlapping(&mut shards, &range, |_| true);
+        let earlier = overlapping(&mut shards, &range, |older| kind.waits_for(older));
         let operation = Operation::new(earlier, body);
         for shard in &mut shards {
-            shard.push(&range, Kind::Change, &operation);
-            // R2
-            for seen in &mut shard.observations {
-                seen.is_disturbed |= overlap(&seen.range, &range);
+            shard.push(&range, kind, &operation);
+            if kind == Kind::Change {
+                // R2
+                for seen in &mut shard.observations {
+                    seen.is_disturbed |= overlap(&seen.range, &range);
+                }
             }
         }
         operation
@@ -200,6 +221,7 @@ impl Order {
 
     /// R4
     fn lock(&self, range: &Range<u64>) -> Shards<'_> {
+        debug_assert!(!range.is_empty(), "{range:?}");
         let first = range.start >> self.stripe_shift;
         let last = (range.end - 1) >> self.stripe_shift;
         let mut indexes: SmallVec<[usize; SHARD_COUNT]> = (first..=last)
@@ -323,3 +345,6 @@ impl Drop for Observation<'_> {
         self.remove(&mut self.order.lock(&self.range));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,38 @@ fn requests_up_to_128_kib_do_not_allocate_in_flat_stacks() {
     }
 }
 
+/// A cache in memory on top of a disk in memory, warm where the measured requests go.
+fn warm_cache(write_through: bool) -> Disk {
+    let cache = LayerConfiguration {
+        read_cache: true,
+        write_through,
+        ..LayerConfiguration::new(DiskLayer::new(LazyRamDiskLayer::new()))
+    };
+    let bottom = LayerConfiguration::new(DiskLayer::new(RamDiskLayer::new(4 * MIB).unwrap()));
+    let disk = LayeredDisk::new(false, vec![cache, bottom]);
+    let disk = Disk::new(block_on(disk).unwrap()).unwrap();
+    let mut data = vec![1; 4 * MIB as usize];
+    let host = HostBuffers::from_ref(&data);
+    block_on(disk.write_vectored(&host.buffers(), 0, false)).unwrap();
+    drop(host);
+    let host = HostBuffers::from_mut(&mut data);
+    block_on(disk.read_vectored(&host.buffers(), 0)).unwrap();
+    disk
+}
+
+#[test]
+fn reads_that_hit_a_cache_do_not_allocate() {
+    for write_through in [false, true] {
+        let disk = warm_cache(write_through);
+        for len in [512, 4096, 128 * 1024] {
+            let [read, written] = allocations(&disk, len);
+            assert_eq!(read, 0, "{len} bytes, write_through: {write_through}");
+            // A change of two layers is an object of its own, with a copy of what is written.
+            assert!(written == 0 || write_through, "{written}, {len} bytes");
+        }
+    }
+}
+
 #[test]
 fn a_nested_disk_costs_one_allocation_at_most() {
     let base = ram_disk(4 * MIB, false).unwrap();
