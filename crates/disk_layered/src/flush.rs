@@ -1,16 +1,18 @@
 //! Which layers need a flush (C5).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counts what a layer accepted, and how much of that is known to be durable.
 ///
 /// Invariants: I1, a change counts in `accepted` before its request completes; I2, `durable` never exceeds a value that
 /// `accepted` had before a flush began that succeeded. So a flush may be left out only if `durable >= accepted`, and it never
-/// rides on one that began earlier.
+/// rides on one that began earlier; I3, once a change was abandoned no flush is left out: nobody is told when it ends (C9), so
+/// no flush is known to have begun after that.
 #[derive(Debug)]
 pub(crate) struct FlushTracker {
     accepted: AtomicU64,
     durable: AtomicU64,
+    was_abandoned: AtomicBool,
 }
 
 /// How much had been accepted when a flush began.
@@ -24,6 +26,7 @@ impl FlushTracker {
         Self {
             accepted: AtomicU64::new(u64::from(!is_read_only)),
             durable: AtomicU64::new(0),
+            was_abandoned: AtomicBool::new(false),
         }
     }
 
@@ -32,10 +35,17 @@ impl FlushTracker {
         self.accepted.fetch_add(1, Ordering::Release);
     }
 
+    /// The future of a change was dropped; the change may still happen.
+    pub(crate) fn abandon(&self) {
+        self.was_abandoned.store(true, Ordering::Release);
+    }
+
     /// Where a flush that begins now gets to, or none if nothing needs one.
     pub(crate) fn begin(&self) -> Option<FlushPoint> {
         let accepted = self.accepted.load(Ordering::Acquire);
-        (self.durable.load(Ordering::Acquire) < accepted).then_some(FlushPoint(accepted))
+        let is_needed = self.durable.load(Ordering::Acquire) < accepted
+            || self.was_abandoned.load(Ordering::Acquire);
+        is_needed.then_some(FlushPoint(accepted))
     }
 
     /// The flush that began at `point` succeeded.
@@ -62,6 +72,15 @@ mod tests {
         tracker.accept();
         assert!(tracker.begin().is_some());
         assert!(tracker.begin().is_some());
+    }
+
+    #[test]
+    fn after_an_abandoned_change_no_flush_is_left_out() {
+        let tracker = FlushTracker::new(true);
+        tracker.abandon();
+        for _ in 0..2 {
+            tracker.finish(tracker.begin().expect("it may not have ended before"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::flush::FlushTracker;
 use crate::{InvalidLayer, LayerConfiguration, LayerStatus, SectorBitmap, SectorMarker};
 use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
 use inspect::{Counters, Inspect};
+use parking_lot::Mutex;
 use scsi_buffers::RequestBuffers;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +18,9 @@ pub(crate) struct StackedLayer {
     /// Whether the backing keeps anything, so that there is something to flush.
     is_persistent: bool,
     /// The smallest size since the layer was attached, in sectors. Below the top, the layer counts as absent beyond it, also
-    /// when it grows later (L5).
+    /// when it grows later (L5). Changed only with `looking` locked.
     smallest_sector_count: AtomicU64,
+    looking: Mutex<()>,
     flushes: FlushTracker,
     /// Whether what is read from below is kept here.
     is_cache: bool,
@@ -91,6 +93,7 @@ impl StackedLayer {
             id: LayerId::allocate(),
             is_persistent: backing.persistence() == Persistence::Persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
+            looking: Mutex::new(()),
             flushes: FlushTracker::new(backing.is_logically_read_only()),
             is_cache: configuration.read_cache,
             counters: Counters::new(),
@@ -125,9 +128,22 @@ impl StackedLayer {
     /// How many sectors show from below the top (L5).
     pub(crate) fn visible_sector_count(&self) -> u64 {
         let now = self.backing.sector_count();
+        let smallest = self.smallest_sector_count.load(Ordering::Acquire);
+        match now < smallest {
+            true => self.note_shrinkage(),
+            false => smallest,
+        }
+    }
+
+    /// Looks again at the size: a resize of the disk may have ended since, and its sectors show (see
+    /// [`shows_zeros`](Self::shows_zeros)).
+    fn note_shrinkage(&self) -> u64 {
+        let _looking = self.looking.lock();
+        let now = self.backing.sector_count();
+        let smallest = now.min(self.smallest_sector_count.load(Ordering::Acquire));
         self.smallest_sector_count
-            .fetch_min(now, Ordering::AcqRel)
-            .min(now)
+            .store(smallest, Ordering::Release);
+        smallest
     }
 
     /// Answers those sectors of a read that no layer above has answered, as far as this layer has them.
@@ -182,11 +198,12 @@ impl StackedLayer {
 
     /// Throws away a copy that may not be what the layers below hold (L4).
     pub(crate) async fn evict(&self, range: Range<u64>) {
+        let accepting = self.accepting();
         let result = self
             .backing
             .evict(range.start, range.end - range.start)
             .await;
-        self.accept();
+        accepting.end();
         if result.is_err() {
             self.count(Count::EvictionFailures, 1);
         }
@@ -194,10 +211,13 @@ impl StackedLayer {
 
     /// These sectors were added by a resize of the disk and read zero, so they show if all before them do.
     pub(crate) fn shows_zeros(&self, added: Range<u64>) {
-        let smallest = &self.smallest_sector_count;
-        let _ = smallest.fetch_update(Ordering::AcqRel, Ordering::Acquire, |smallest| {
-            (smallest >= added.start).then_some(smallest.max(added.end))
-        });
+        let _looking = self.looking.lock();
+        let smallest = self.smallest_sector_count.load(Ordering::Acquire);
+        if smallest >= added.start {
+            let smallest = smallest.max(added.end);
+            self.smallest_sector_count
+                .store(smallest, Ordering::Release);
+        }
     }
 
     pub(crate) async fn write(
@@ -206,8 +226,9 @@ impl StackedLayer {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
+        let accepting = self.accepting();
         let result = self.backing.write(buffers, sector, fua).await;
-        self.accept();
+        accepting.end();
         if result.is_ok() {
             self.count(Count::Written, buffers.len() as u64);
         }
@@ -220,11 +241,12 @@ impl StackedLayer {
         options: ZeroOptions,
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
+        let accepting = self.accepting();
         let result = self
             .backing
             .write_zeroes(range.start, range.end - range.start, options, next_is_zero)
             .await;
-        self.accept();
+        accepting.end();
         result
     }
 
@@ -234,6 +256,7 @@ impl StackedLayer {
         block_level_only: bool,
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
+        let accepting = self.accepting();
         let result = self
             .backing
             .unmap(
@@ -243,21 +266,20 @@ impl StackedLayer {
                 next_is_zero,
             )
             .await;
-        self.accept();
+        accepting.end();
         result
     }
 
     pub(crate) async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        let accepting = self.accepting();
         let result = self.backing.resize(sector_count).await;
-        self.accept();
+        accepting.end();
         result
     }
 
-    /// Something changed, or may have, if the request failed.
-    fn accept(&self) {
-        if self.is_persistent {
-            self.flushes.accept();
-        }
+    /// Counts what the layer takes from now on, whatever becomes of the request's future.
+    fn accepting(&self) -> Accepting<'_> {
+        Accepting(self.is_persistent.then_some(&self.flushes))
     }
 
     /// Flushes the layer if it is persistent and took changes since its last good flush (C5).
@@ -285,6 +307,25 @@ impl StackedLayer {
                 status.name_layer(self.id);
                 Ok(ControlFlow::Break(status.checked(count)?))
             }
+        }
+    }
+}
+
+/// A change of a layer under way: something changed, or may have, if it fails or is dropped.
+struct Accepting<'a>(Option<&'a FlushTracker>);
+
+impl Accepting<'_> {
+    fn end(mut self) {
+        if let Some(flushes) = self.0.take() {
+            flushes.accept();
+        }
+    }
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        if let Some(flushes) = self.0 {
+            flushes.abandon();
         }
     }
 }

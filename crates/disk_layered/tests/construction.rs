@@ -1,12 +1,13 @@
 //! What is a legal stack, what is not, and what a legal one says of itself.
 
 use disk_backend::{Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_contract::{Operation, ScriptedDisk, When};
 use disk_layered::{
     DiskLayer, DiskLayerMetadata, InvalidLayer, InvalidLayeredDisk, LayerAttach,
     LayerConfiguration, LayeredDisk,
 };
 use disklayer_ram::{LazyRamDiskLayer, RamDiskLayer};
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use inspect::Inspect;
 use scsi_buffers::{HostBuffers, RequestBuffers};
 use std::sync::Arc;
@@ -381,4 +382,26 @@ fn the_tree_shows_each_layer_by_its_index() {
     assert_eq!(tree["layers"]["0"]["layer_type"], "ram");
     assert_eq!(tree["layers"]["0"]["backing"]["sector_count"], 2048);
     assert_eq!(tree["layers"]["1"]["backing"]["disk_type"], "test");
+}
+
+/// A dropped write may happen at any time until the layer is drained (C9); so whoever drains and then flushes has it durable.
+#[test]
+fn a_flush_after_a_dropped_write_is_not_left_out() {
+    let top = TestDisk::default();
+    let flushes = Arc::clone(&top.flushes);
+    let top = ScriptedDisk::new(top);
+    let script = top.script().clone();
+    let layer = plain(DiskLayer::from_disk(Disk::new(top).unwrap()));
+    let disk = Disk::new(build(false, vec![layer]).unwrap()).unwrap();
+    block_on(disk.sync_cache()).unwrap();
+    script.hold(Operation::Write, When::After);
+    {
+        let host = HostBuffers::from_ref(&[1; 512]);
+        let buffers = host.buffers();
+        let mut writing = std::pin::pin!(disk.write_vectored(&buffers, 0, false));
+        assert!(block_on(poll_once(&mut writing)).is_none());
+    }
+    block_on(disk.drain());
+    block_on(disk.sync_cache()).unwrap();
+    assert_eq!(flushes.load(Ordering::Relaxed), 2);
 }
