@@ -3,10 +3,11 @@
 //! A comment on the line before a block says what the block is for:
 //!
 //! - `<!-- run -->`: a script, or a console, where lines after `$ ` are commands and the others are what they print (`...`
-//!   stands for any number of lines). Each must succeed, unless nothing is shown to be printed by a search.
+//!   stands for any number of lines). Each must succeed, but for a search that finds nothing.
 //! - `<!-- serve NAME -->`: a daemon, which is left running.
 //!
-//! Two comments need no block: `<!-- stop NAME -->` asks a daemon to end, and `<!-- needs TOOL -->` names a peer.
+//! Two comments need no block: `<!-- stop NAME -->` asks a daemon to end, and `<!-- needs TOOL -->` names a peer, without which
+//! the page is not tried.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -30,17 +31,21 @@ fn a_cache_over_a_slow_base_works_as_written() {
 
 #[test]
 fn one_image_for_many_machines_works_as_written() {
-    let page = include_str!("../../../../docs/cookbook/one-image-many-machines.md");
-    if peers(["qemu-io"]).is_some() {
-        try_page(page);
-    }
+    try_page(include_str!(
+        "../../../../docs/cookbook/one-image-many-machines.md"
+    ));
+}
+
+#[test]
+fn the_control_socket_works_as_written() {
+    try_page(include_str!("../../../../docs/control.md"));
 }
 
 /// Something that a page asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Step<'a> {
     Script(String),
-    Console(Vec<(&'a str, Vec<&'a str>)>),
+    Console(Vec<(String, Vec<&'a str>)>),
     Serve(&'a str, String),
     Stop(&'a str),
 }
@@ -75,14 +80,25 @@ fn steps(page: &str) -> Vec<Step<'_>> {
     steps
 }
 
-/// The commands of a console, each with what it prints.
-fn console<'a>(block: &[&'a str]) -> Vec<(&'a str, Vec<&'a str>)> {
-    let mut commands: Vec<(&str, Vec<&str>)> = Vec::new();
+/// The commands of a console, each with what it prints. A document that is given to a command is a part of it.
+fn console<'a>(block: &[&'a str]) -> Vec<(String, Vec<&'a str>)> {
+    let mut commands: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut is_document = false;
     for line in block {
-        match (line.strip_prefix("$ "), commands.last_mut()) {
-            (Some(command), _) => commands.push((command, Vec::new())),
-            (None, Some((_, printed))) => printed.push(line),
-            (None, None) => panic!("a console begins with a command, not with {line}"),
+        if let Some(command) = line.strip_prefix("$ ") {
+            is_document = command.ends_with("<<'END'");
+            commands.push((command.to_owned(), Vec::new()));
+            continue;
+        }
+        let (command, printed) = commands
+            .last_mut()
+            .expect("a console begins with a command");
+        if is_document {
+            *command += "\n";
+            *command += line;
+            is_document = *line != "END";
+        } else {
+            printed.push(line);
         }
     }
     commands
@@ -99,6 +115,13 @@ fn agrees(shown: &[&str], printed: &[&str]) -> bool {
 }
 
 fn try_page(page: &str) {
+    let needs = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("<!-- needs "));
+    let mut tools = needs.map(|rest| rest.trim_end_matches(" -->"));
+    if tools.any(|tool| peers([tool]).is_none()) {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let mut daemons = Daemons(BTreeMap::new());
     let steps = steps(page);
@@ -109,7 +132,7 @@ fn try_page(page: &str) {
             Step::Script(text) => _ = run(folder.path(), &text),
             Step::Console(commands) => {
                 for (command, shown) in commands {
-                    let printed = run(folder.path(), command);
+                    let printed = run(folder.path(), &command);
                     let printed: Vec<_> = printed.lines().collect();
                     assert!(
                         agrees(&shown, &printed),
@@ -233,8 +256,11 @@ fn what_a_page_shows_is_compared_line_by_line() {
 #[test]
 fn only_blocks_with_a_comment_are_steps() {
     let page = "```sh\nno\n```\n<!-- run -->\n```sh\na\nb\n```\n<!-- serve x -->\n```sh\nc\n```\n<!-- stop x -->\n\
-                <!-- run -->\n```console\n$ d\ne\n$ f\n```\n";
-    let commands = vec![("d", vec!["e"]), ("f", vec![])];
+                <!-- run -->\n```console\n$ d\ne\n$ f <<'END'\ng\nEND\nh\n```\n";
+    let commands = vec![
+        ("d".to_owned(), vec!["e"]),
+        ("f <<'END'\ng\nEND".to_owned(), vec!["h"]),
+    ];
     assert_eq!(
         steps(page),
         [
