@@ -68,11 +68,12 @@ pub(crate) fn bind(path: &Path) -> Result<(OwnedFd, SocketFile), BindError> {
             }
             bound => bound.map_err(|errno| system(errno.into()))?,
         }
+        // Still under the lock: to another server, one that is bound and does not listen yet looks like one that is gone.
+        listen(&socket, BACKLOG).map_err(|errno| system(errno.into()))?;
         SocketFile::new(path).map_err(system)?
     };
     // A umask may have taken our own rights away.
     fs::set_permissions(file.path(), Permissions::from_mode(0o600)).map_err(system)?;
-    listen(&socket, BACKLOG).map_err(|errno| system(errno.into()))?;
     Ok((socket, file))
 }
 

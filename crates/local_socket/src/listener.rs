@@ -11,8 +11,9 @@ use std::path::Path;
 /// A listening Unix socket, for its owner only.
 #[derive(Debug)]
 pub struct LocalListener {
-    socket: OwnedFd,
+    /// Removed before the socket is closed: until then nobody takes it for the socket of a server that is gone.
     file: SocketFile,
+    socket: OwnedFd,
 }
 
 impl LocalListener {

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 fn folder_and_path() -> (TempDir, PathBuf) {
@@ -42,6 +43,30 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     }
     UnixStream::connect(&path).unwrap();
     drop(first);
+}
+
+#[test]
+fn of_servers_that_come_and_go_at_once_one_listens_at_a_time() {
+    let (_folder, path) = folder_and_path();
+    let is_held = AtomicBool::new(false);
+    let come_and_go = || {
+        for _ in 0..1000 {
+            match LocalListener::bind(&path) {
+                Ok(listener) => {
+                    assert!(!is_held.swap(true, Ordering::SeqCst), "two listen");
+                    is_held.store(false, Ordering::SeqCst);
+                    drop(listener);
+                }
+                Err(refused) => assert!(matches!(refused, BindError::Live(_)), "{refused}"),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(come_and_go);
+        }
+    });
+    assert!(!path.exists());
 }
 
 #[test]
