@@ -9,9 +9,10 @@ mod common;
 use common::script::{CONTEXT_ID, Offer, Scripted};
 use common::{in_time, pattern, read, text, write};
 use disk_backend::DiskError;
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use nbd_protocol::reply::{self, Extent};
 use nbd_protocol::{Command, Errno, Framing, Request};
+use scsi_buffers::HostBuffers;
 
 /// What a server answers to a read of 8 KiB at byte 4096.
 type Answer = fn(Framing, &Request) -> Vec<u8>;
@@ -253,6 +254,33 @@ fn a_block_status_of_a_million_extents_is_taken_in_part() {
             status.extents().len(),
             disk_backend::BlockStatus::EXTENTS_MAX
         );
+        script.end();
+    });
+}
+
+#[test]
+fn a_server_that_goes_on_talking_does_not_outlive_its_disk() {
+    let framing = Framing::Structured;
+    let (asked, has_asked) = std::sync::mpsc::channel();
+    let script = Scripted::new(Offer::new(framing), move |mut peer| {
+        let request = peer.expect(Command::Read);
+        asked.send(()).expect("the client waits for it");
+        let mut chunk = header(framing, 0, &request, 0);
+        // There are more to come.
+        chunk[5] = 0;
+        peer.flood(&chunk.repeat(1000));
+    });
+    in_time(move || {
+        let disk = script.connect();
+        let mut memory = [0; 512];
+        let buffers = HostBuffers::from_mut(&mut memory);
+        let buffers = buffers.buffers();
+        let mut reading = Box::pin(disk.read_vectored(&buffers, 0));
+        assert!(block_on(poll_once(&mut reading)).is_none());
+        has_asked.recv().expect("the request was sent");
+        drop(reading);
+        drop(disk);
+        // The connection ends after the ten seconds that a server is given.
         script.end();
     });
 }

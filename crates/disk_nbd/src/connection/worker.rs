@@ -60,9 +60,7 @@ impl Worker {
             }
             self.table.send_ready(&mut self.output);
             self.output.send(&self.shared.socket).map_err(broken)?;
-            if self.receive()? {
-                continue;
-            }
+            let has_received = self.receive()?;
             if let Some(deadline) = self.closing_until {
                 if self.table.is_empty() && self.output.is_empty() {
                     self.say_goodbye();
@@ -72,7 +70,10 @@ impl Worker {
                     return Err("it was closed before the server answered".to_owned());
                 }
             }
-            self.sleep()?;
+            // Whoever has something to say has not said all of it.
+            if !has_received {
+                self.sleep()?;
+            }
         }
     }
 

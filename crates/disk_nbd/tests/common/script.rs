@@ -153,6 +153,11 @@ impl Peer {
         }
     }
 
+    /// Sends these bytes again and again, as fast as they are taken, until the client has ended the connection.
+    pub(crate) fn flood(&mut self, bytes: &[u8]) {
+        while self.stream.write_all(bytes).is_ok() {}
+    }
+
     pub(crate) fn greet(&mut self) -> io::Result<()> {
         self.send(&greeting::encode(
             greeting::FIXED_NEWSTYLE | greeting::NO_ZEROES,
