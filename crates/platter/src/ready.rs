@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// What a service manager's variables for its children are called; they are not meant for ours.
@@ -28,12 +29,14 @@ impl ReadyFd {
     pub(crate) fn claim(number: RawFd) -> Result<Self, Failure> {
         let refuse = |error: &dyn std::fmt::Display| {
             Failure::running(format!(
-                "--ready-fd {number}: {error}; pass the open end of a pipe, or a file"
+                "--ready-fd {number}: {error}; pass the end of a pipe that somebody reads, or a file"
             ))
         };
-        // Opened again, because a number is not a descriptor to Rust; this is another one of the same pipe.
+        // Opened again, because a number is not a descriptor to Rust; this is another one of the same pipe. Without NONBLOCK it
+        // would wait for somebody who reads, and there may be nobody any more.
         let path = format!("/proc/self/fd/{number}");
-        let file = File::options().append(true).open(path);
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().append(true).custom_flags(flags).open(path);
         let file = file.map_err(|error| refuse(&error))?;
         // Who waits for the end, and not for the line, waits for this one too. The standard streams have other uses.
         if number > 2 {
