@@ -69,10 +69,16 @@ pub(crate) struct Copied {
     pub(crate) is_complete: bool,
 }
 
+/// Source and destination.
+type Views<'a> = (View<'a>, View<'a>);
+
 impl Copy<'_> {
     /// Up to where the destination may be changed.
     pub(crate) fn end(&self) -> u64 {
-        let (source, destination) = self.views();
+        self.end_of(self.views())
+    }
+
+    fn end_of(&self, (source, destination): Views<'_>) -> u64 {
         match self.tail {
             Tail::Zero => destination.size_bytes(),
             Tail::Keep => source
@@ -87,8 +93,10 @@ impl Copy<'_> {
     /// # Errors
     /// The first fault by offset. What was copied by then is not flushed.
     pub(crate) async fn run(&self, effort: Effort, watch: &dyn Watch) -> Result<Copied, Fault> {
-        let (source, destination) = self.views();
-        let measures = measures(effort, self.end(), &[source, destination]);
+        // Disks may grow while they are copied; what counts is how they were found.
+        let views = self.views();
+        let (source, destination) = views;
+        let measures = measures(effort, self.end_of(views), &[source, destination]);
         let written_over = (!self.is_blank).then_some(destination);
         let chunks = Chunks::new(Known::new(source), written_over.map(Known::new), measures);
         let pool = pool(effort, &measures);
@@ -102,7 +110,7 @@ impl Copy<'_> {
                     return Ok(self.untouched(chunk));
                 }
                 let pair = content::load(&pool, (source, written_over), chunk, &measures).await?;
-                self.store(&pair, chunk, measures.granule).await
+                self.store(views, &pair, chunk, measures.granule).await
             },
             |done| {
                 tally.add(&done);
@@ -117,7 +125,7 @@ impl Copy<'_> {
         Ok(Copied { tally, is_complete })
     }
 
-    fn views(&self) -> (View<'_>, View<'_>) {
+    fn views(&self) -> Views<'_> {
         (
             View::new(self.source, Side::First),
             View::new(self.destination, Side::Second),
@@ -140,9 +148,14 @@ impl Copy<'_> {
     }
 
     /// Writes what differs in a chunk.
-    async fn store(&self, pair: &Pair, chunk: &Chunk, granule: u64) -> Result<Tally, Fault> {
-        let (_, destination) = self.views();
-        self.keep_tail(pair, chunk);
+    async fn store(
+        &self,
+        (source, destination): Views<'_>,
+        pair: &Pair,
+        chunk: &Chunk,
+        granule: u64,
+    ) -> Result<Tally, Fault> {
+        self.keep_tail(source, pair, chunk);
         let mut tally = Tally {
             source_read_bytes: pair.first_read_bytes,
             destination_read_bytes: pair.second_read_bytes,
@@ -173,8 +186,7 @@ impl Copy<'_> {
 
     /// Puts what the destination holds behind the end of the source where the source's zeros would go: its last sector may
     /// reach beyond. The granule in which the source ends is always read, because what is known of it ends in the middle.
-    fn keep_tail(&self, pair: &Pair, chunk: &Chunk) {
-        let (source, _) = self.views();
+    fn keep_tail(&self, source: View<'_>, pair: &Pair, chunk: &Chunk) {
         let (Tail::Keep, Some(first), Some(second)) = (self.tail, &pair.first, &pair.second) else {
             return;
         };

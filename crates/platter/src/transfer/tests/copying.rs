@@ -146,6 +146,41 @@ fn a_tail_that_is_kept_is_kept_to_the_byte() {
     }
 }
 
+/// Makes the source longer when the run has begun.
+struct Grower<'a> {
+    source: &'a Probe,
+    sector_count: u64,
+}
+
+impl Watch for Grower<'_> {
+    fn is_stopped(&self) -> bool {
+        block_on(self.source.inner().resize(self.sector_count)).unwrap();
+        false
+    }
+
+    fn advance(&self, _bytes: u64) {}
+}
+
+#[test]
+fn a_source_that_grows_meanwhile_is_copied_as_long_as_it_was() {
+    let (source, destination) = (disk(&image(), 512), disk(&noise(4, 320 * KIB), 4096));
+    let copy = Copy {
+        source: source.disk(),
+        destination: destination.disk(),
+        is_blank: false,
+        tail: Tail::Keep,
+    };
+    let watch = Grower {
+        source: &source,
+        sector_count: 640,
+    };
+    assert!(block_on(copy.run(EFFORT, &watch)).unwrap().is_complete);
+    assert_eq!(size(&source), 320 * KIB);
+    let mut expected = noise(4, 320 * KIB);
+    expected[..image().len()].copy_from_slice(&image());
+    assert_eq!(content(&destination), expected);
+}
+
 #[test]
 fn several_chunks_are_in_flight_and_no_more_than_asked_for() {
     let source = disk(&noise(1, 512 * KIB), 512);
