@@ -99,19 +99,21 @@ impl Hub {
         self.tell_of_change();
     }
 
-    /// See [`ServerHandle::release_listeners`](crate::ServerHandle::release_listeners).
-    pub(crate) fn release_listeners(&self) -> io::Result<Vec<(OwnedFd, ListenAddress)>> {
-        let mut listeners = self.listeners.lock();
-        let released = listeners
+    /// See [`ServerHandle::share_listeners`](crate::ServerHandle::share_listeners).
+    pub(crate) fn share_listeners(&self) -> io::Result<Vec<(OwnedFd, ListenAddress)>> {
+        let listeners = self.listeners.lock();
+        let shared = listeners
             .iter()
-            .map(|listener| Ok((listener.duplicate()?, listener.address().clone())))
-            .collect::<io::Result<Vec<_>>>()?;
-        for listener in listeners.drain(..) {
+            .map(|listener| Ok((listener.duplicate()?, listener.address().clone())));
+        shared.collect()
+    }
+
+    /// See [`ServerHandle::leave_listeners`](crate::ServerHandle::leave_listeners).
+    pub(crate) fn leave_listeners(&self) {
+        for listener in self.listeners.lock().drain(..) {
             listener.leave_file();
         }
-        drop(listeners);
         self.tell_of_change();
-        Ok(released)
     }
 
     pub(crate) fn accept_until_stopped(self: &Arc<Self>) -> io::Result<()> {

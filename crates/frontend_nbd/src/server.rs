@@ -146,7 +146,24 @@ impl ServerHandle {
     /// # Errors
     /// If the system has no descriptors left; nothing was changed then.
     pub fn release_listeners(&self) -> io::Result<Vec<(OwnedFd, ListenAddress)>> {
-        self.0.release_listeners()
+        let shared = self.0.share_listeners()?;
+        self.0.leave_listeners();
+        Ok(shared)
+    }
+
+    /// The first half of [`release_listeners`](Self::release_listeners), for who can fail to pass the sockets on: more descriptors
+    /// of them, with their addresses. Nothing changes here, until [`leave_listeners`](Self::leave_listeners).
+    ///
+    /// # Errors
+    /// If the system has no descriptors left.
+    pub fn share_listeners(&self) -> io::Result<Vec<(OwnedFd, ListenAddress)>> {
+        self.0.share_listeners()
+    }
+
+    /// The second half: lets nobody in any more, and leaves the files of Unix sockets where they are. Where nobody else has
+    /// descriptors of the sockets, clients are refused from now on.
+    pub fn leave_listeners(&self) {
+        self.0.leave_listeners();
     }
 
     /// Offers one more export from now on.

@@ -4,6 +4,7 @@
 
 use crate::connect::ExportFacts;
 use crate::control::Refusal;
+use crate::control::descriptors::DESCRIPTORS_MAX;
 use crate::exit::chain;
 use crate::handover::{Farewell, Passed, PassedSocket};
 use disk_backend::Disk;
@@ -135,7 +136,7 @@ impl Daemon {
         }
     }
 
-    /// Gives the listening sockets away: nobody is let in from now on, and nobody is refused.
+    /// The listening sockets, for whoever takes over. [`give_place`](Self::give_place) follows, or [`keep_place`](Self::keep_place).
     pub(crate) fn pass_sockets(&self) -> Result<(Passed, Vec<OwnedFd>), Refusal> {
         if let Some(reason) = self.sockets.kept_for {
             return Err(Refusal::new(format!(
@@ -145,20 +146,19 @@ impl Daemon {
         if !self.farewell.begin() {
             return Err(Refusal::new("somebody is taking over already"));
         }
-        let released = self.server.release_listeners().map_err(|error| {
-            self.farewell.cancel();
-            Refusal::new(format!("the sockets cannot be given away: {error}"))
+        let shared = match self.server.share_listeners() {
+            Ok(shared) if shared.is_empty() => Err("the daemon is stopping already".to_owned()),
+            Ok(shared) if shared.len() > DESCRIPTORS_MAX => Err(format!(
+                "a daemon that listens at more than {DESCRIPTORS_MAX} addresses cannot give them away"
+            )),
+            Ok(shared) => Ok(shared),
+            Err(error) => Err(format!("the sockets cannot be given away: {error}")),
+        };
+        let shared = shared.map_err(|reason| {
+            self.keep_place();
+            Refusal::new(reason)
         })?;
-        if released.is_empty() {
-            return Err(Refusal::new("the daemon is stopping already"));
-        }
-        tracing::info!("another daemon takes over: finishing what is in flight");
-        self.sockets
-            .files
-            .lock()
-            .drain(..)
-            .for_each(SocketFile::leave);
-        let passed = released.into_iter().map(|(socket, address)| {
+        let passed = shared.into_iter().map(|(socket, address)| {
             let owns_file = !self.sockets.borrowed.contains(&address);
             let address = self.sockets.place_of(address).to_string();
             (socket, PassedSocket { address, owns_file })
@@ -167,9 +167,21 @@ impl Daemon {
         Ok((Passed { listeners }, sockets))
     }
 
-    /// Ends the serving.
-    pub(crate) fn stop(&self) {
+    /// Ends the serving: somebody else has the sockets. Nobody is let in from now on, and nobody is refused.
+    pub(crate) fn give_place(&self) {
+        tracing::info!("another daemon takes over: finishing what is in flight");
+        self.server.leave_listeners();
+        self.sockets
+            .files
+            .lock()
+            .drain(..)
+            .for_each(SocketFile::leave);
         self.server.stop();
+    }
+
+    /// Serves on: nobody takes over.
+    pub(crate) fn keep_place(&self) {
+        self.farewell.cancel();
     }
 
     /// The conversation with whoever takes over.
@@ -218,5 +230,24 @@ impl Inspect for Daemon {
 impl fmt::Debug for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Daemon").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frontend_nbd::{Limits, Server};
+
+    #[test]
+    fn who_finds_the_daemon_stopping_is_not_waited_for() {
+        let server = Server::new([], Limits::default()).unwrap();
+        let resolver = disk_resolver::resolver();
+        let daemon = Daemon::new(server.handle(), resolver, false, Sockets::default());
+        let refusal = daemon.pass_sockets().expect_err("it has no sockets");
+        assert!(refusal.message.contains("stopping"), "{refusal:?}");
+        assert!(
+            daemon.farewell.begin(),
+            "somebody else is believed to take over"
+        );
     }
 }

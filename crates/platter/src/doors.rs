@@ -7,6 +7,7 @@ use crate::door::Door;
 use crate::exit::Failure;
 use crate::metrics::{self, MetricsDoor};
 use crate::runtime_dir;
+use local_socket::SocketFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,23 +83,26 @@ fn open_control(socket: &ControlSocket, daemon: &Arc<Daemon>) -> Result<(PathBuf
 /// For an end that drops nothing.
 pub(crate) struct Leftovers {
     private_dir: Option<PathBuf>,
-    control: Option<PathBuf>,
+    /// Removed with this, unless somebody else's are there by then.
+    sockets: Vec<SocketFile>,
 }
 
 impl Leftovers {
     pub(crate) fn new(private_dir: Option<&Path>, doors: &Doors) -> Self {
+        let metrics = doors.metrics.as_ref();
+        let metrics_path = metrics.and_then(|metrics| metrics.path.as_deref());
+        let paths = doors.control_path().into_iter().chain(metrics_path);
         Self {
             private_dir: private_dir.map(Path::to_owned),
-            control: doors.control_path().map(Path::to_owned),
+            // One that has gone already leaves nothing behind.
+            sockets: paths.flat_map(SocketFile::new).collect(),
         }
     }
 
     pub(crate) fn remove(self) {
-        let removed = self.private_dir.map(std::fs::remove_dir_all).into_iter();
-        for result in removed.chain(self.control.map(std::fs::remove_file)) {
-            if let Err(error) = result {
-                tracing::warn!("something is left behind: {error}");
-            }
+        if let Some(Err(error)) = self.private_dir.map(std::fs::remove_dir_all) {
+            tracing::warn!("something is left behind: {error}");
         }
+        drop(self.sockets);
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct Passed {
 pub(crate) struct TakenSocket {
     pub(crate) socket: OwnedFd,
     pub(crate) address: ListenAddress,
-    pub(crate) owns_file: bool,
+    /// The charge of its file, if that is ours now.
+    pub(crate) file: Option<SocketFile>,
 }
 
 /// Asks the daemon behind a control socket for its listening sockets, and waits until it has let go of its disks.
@@ -65,10 +66,11 @@ pub(crate) fn take_over(control: &Path) -> Result<Vec<TakenSocket>, Failure> {
         .into_iter()
         .zip(sockets)
         .map(|(passed, socket)| {
+            let address = passed.address.parse().map_err(|error| strange(&error))?;
             Ok(TakenSocket {
                 socket,
-                address: passed.address.parse().map_err(|error| strange(&error))?,
-                owns_file: passed.owns_file,
+                file: file_of(&address, passed.owns_file),
+                address,
             })
         });
     let taken = taken.collect::<Result<Vec<_>, Failure>>()?;
@@ -115,22 +117,20 @@ impl OldProcess {
     }
 }
 
-impl TakenSocket {
-    /// The charge of its file, if that is ours now.
-    pub(crate) fn file(&self) -> Option<SocketFile> {
-        let ListenAddress::Unix(path) = &self.address else {
-            return None;
-        };
-        match SocketFile::new(path) {
-            Ok(file) if self.owns_file => Some(file),
-            Ok(file) => {
-                file.leave();
-                None
-            }
-            Err(error) => {
-                tracing::warn!("{}: clients cannot find it: {error}", path.display());
-                None
-            }
+/// The charge of a passed socket's file, if that is ours now.
+fn file_of(address: &ListenAddress, owns_file: bool) -> Option<SocketFile> {
+    let ListenAddress::Unix(path) = address else {
+        return None;
+    };
+    match SocketFile::new(path) {
+        Ok(file) if owns_file => Some(file),
+        Ok(file) => {
+            file.leave();
+            None
+        }
+        Err(error) => {
+            tracing::warn!("{}: clients cannot find it: {error}", path.display());
+            None
         }
     }
 }
@@ -171,6 +171,8 @@ impl Farewell {
     /// Takes [`begin`](Self::begin) back.
     pub(crate) fn cancel(&self) {
         *self.phase.lock() = Phase::Staying;
+        // The daemon may be ending for another reason.
+        self.changed.notify_all();
     }
 
     /// Waits until everything is let go.
@@ -198,10 +200,10 @@ impl Farewell {
         }
         *phase = Phase::Gone(result);
         self.changed.notify_all();
-        let is_told = |phase: &mut Phase| matches!(phase, Phase::Told);
+        let is_untold = |phase: &mut Phase| matches!(phase, Phase::Gone(_));
         let waited = self
             .changed
-            .wait_while_for(&mut phase, |phase| !is_told(phase), TELLING_MAX);
+            .wait_while_for(&mut phase, is_untold, TELLING_MAX);
         if waited.timed_out() {
             tracing::warn!("the daemon that takes over does not listen");
         }

@@ -44,14 +44,13 @@ pub(crate) fn listen(
     }
     for taken in given.taken {
         let is_wanted = |wanted: &ListenAddress| is_same(wanted, &taken.address);
-        // Its file goes with it, if it is ours to remove.
-        let file = taken.file();
         if !wanted.is_empty() && !wanted.iter().any(is_wanted) {
+            // Its file goes with it, if it is ours to remove.
             tracing::info!(address = %taken.address, "nobody listens there any more");
             continue;
         }
         let adopted = server.adopt(taken.socket).map_err(Failure::running)?;
-        match file {
+        match taken.file {
             Some(file) => sockets.files.lock().push(file),
             None => sockets.borrowed.push(adopted.clone()),
         }

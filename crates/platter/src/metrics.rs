@@ -13,6 +13,7 @@ use frontend_nbd::ListenAddress;
 use futures_lite::future::block_on;
 use local_socket::LocalListener;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub(crate) struct MetricsDoor {
     /// For people: a URL, or the path of a socket.
     pub(crate) place: String,
+    /// Of the socket, if it has a file.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) door: Door,
 }
 
@@ -29,6 +32,10 @@ pub(crate) struct MetricsDoor {
 /// If nobody can listen there.
 pub(crate) fn open(address: &ListenAddress, daemon: &Arc<Daemon>) -> Result<MetricsDoor, Failure> {
     let (threshold, place) = bind(address)?;
+    let path = match &threshold {
+        Threshold::Local(listener) => Some(listener.path().to_owned()),
+        Threshold::Tcp(_) => None,
+    };
     let kind = Kind {
         name: "metrics",
         clients_max: 16,
@@ -42,7 +49,7 @@ pub(crate) fn open(address: &ListenAddress, daemon: &Arc<Daemon>) -> Result<Metr
         }
     });
     let door = door.map_err(Failure::running)?;
-    Ok(MetricsDoor { place, door })
+    Ok(MetricsDoor { place, path, door })
 }
 
 fn bind(address: &ListenAddress) -> Result<(Threshold, String), Failure> {

@@ -82,10 +82,12 @@ fn hand_over(daemon: &Daemon, replies: &mut Client, id: Option<Value>) -> io::Re
     let listeners = serde_json::to_value(passed).expect("texts are JSON");
     let first = protocol::reply(id.clone(), Ok(listeners));
     if let Err(error) = descriptors::send(&*replies, &first, &sockets) {
-        tracing::error!("whoever was to take over is gone, and the sockets with it: {error}");
+        tracing::warn!("serving on: whoever was to take over is gone");
+        daemon.keep_place();
+        return Err(error);
     }
     drop(sockets);
-    daemon.stop();
+    daemon.give_place();
     let result = daemon.farewell().wait().map_err(Refusal::new);
     let told = replies.write_all(&protocol::reply(id, result.map(|()| Value::Null)));
     daemon.farewell().told();

@@ -1,6 +1,7 @@
 //! The daemon among others: started by a service manager, and following another daemon without anybody being refused.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::client::{self, Client, command};
+use crate::support::control::Control;
 use crate::support::daemon::{STDOUT, log_file, platter};
 use crate::support::tool::outcome;
 use crate::support::{Daemon, MIB, Random, TIME_MAX, assert_same_bytes, read, write};
@@ -104,6 +106,17 @@ fn a_ready_descriptor_that_is_not_there_is_an_error() {
     let done = outcome(platter(folder.path()).args(arguments));
     assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
     assert!(done.stderr.contains("--ready-fd 77"), "{}", done.stderr);
+}
+
+#[test]
+fn a_ready_descriptor_that_nobody_reads_is_an_error_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    // The shell itself is its only reader, for a moment.
+    let script = "mkfifo ready && exec 4<>ready 5>ready 4<&- && \
+                  exec \"$0\" serve --layer ram:1M --ready-fd 5 --run true";
+    let done = outcome(&mut shell(folder.path(), script));
+    assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("--ready-fd 5"), "{}", done.stderr);
 }
 
 #[test]
@@ -246,6 +259,46 @@ fn a_successor_that_makes_no_sense_changes_nothing() {
     client.write(0, &[1; 512]);
     old.client().disconnect();
     old.stop();
+}
+
+#[test]
+fn a_successor_that_is_gone_before_it_has_the_sockets_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("disk.raw"), vec![0; MIB as usize]);
+    let arguments = ["--layer", "file:disk.raw", "--control", "control.sock"];
+    let mut old = Daemon::serve_in(folder, arguments);
+    let mut client = old.client();
+    for _ in 0..2 {
+        let mut successor = Control::connect(&old.folder().join("control.sock"));
+        // From now on nothing can be sent to it.
+        successor.stream().shutdown(Shutdown::Read).unwrap();
+        successor.send(r#"{"op":"handover"}"#);
+        assert_eq!(successor.hear(), None);
+        old.wait_until(|_| successor.stream().write_all(b"\n").is_err());
+    }
+    client.write(0, &[1; 512]);
+    old.client().disconnect();
+    let new = follow(&old, &[]);
+    let (status, log, _folder) = old.wait();
+    assert!(status.success(), "{log}");
+    assert_same_bytes(&new.client().read(0, 512), &[1; 512]);
+    new.stop();
+}
+
+#[test]
+fn a_successor_that_cannot_open_its_disks_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--layer", "ram:1M", "--control", "control.sock"];
+    let old = Daemon::serve_in(folder, arguments);
+    let socket = old.socket();
+    let missing = ["serve", "--layer", "file:missing.raw"];
+    let mut command = platter(old.folder());
+    let failed = outcome(command.args(missing).args(["--take-over", "control.sock"]));
+    assert_eq!(failed.status.code(), Some(3), "{}", failed.stderr);
+    assert!(failed.stderr.contains("missing.raw"), "{}", failed.stderr);
+    let (status, log, _folder) = old.wait();
+    assert!(status.success(), "{log}");
+    assert!(!socket.exists(), "nobody listens there");
 }
 
 #[test]
