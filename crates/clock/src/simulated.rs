@@ -1,6 +1,8 @@
 //! Time that somebody else moves.
 //!
-//! Invariant I1: time moves only under `movement`, and only forwards; so movements of several threads come one after the other.
+//! Invariants: I1, time moves only under `movement`, and only forwards; so movements of several threads come one after the other.
+//! I2, whoever begins to sleep looks at the time again when it can be seen, and whoever moves time looks for sleepers again when
+//! it has: so a sleep that begins meanwhile is not overlooked.
 
 use crate::sleepers::Sleepers;
 use crate::{Moment, Time};
@@ -41,10 +43,15 @@ impl SimulatedTime {
     pub fn advance(&self, by: Duration) {
         let _moving = self.0.movement.lock();
         let end = self.0.now() + by;
+        self.wake_until(end);
+        self.0.move_to(end);
+        self.wake_until(end); // I2
+    }
+
+    fn wake_until(&self, end: Moment) {
         while let Some(next) = self.next().filter(|next| *next <= end) {
             self.0.wake_all_of(next);
         }
-        self.0.move_to(end);
     }
 
     /// Lets time pass until the first sleeper's moment comes, wakes all those of that moment, and returns it. If nobody sleeps,

@@ -18,13 +18,19 @@ pub struct Sleep {
 
 impl Sleep {
     pub(crate) fn begin(time: &Arc<dyn Time>, moment: Moment) -> Self {
-        let asleep = (moment > time.now()).then(|| {
+        let mut asleep = None;
+        if moment > time.now() {
             let (sleeper, is_first) = time.sleepers().add(moment);
             if is_first {
                 time.reconsider();
             }
-            (Arc::clone(time), sleeper)
-        });
+            asleep = Some((Arc::clone(time), sleeper));
+            // Time may have moved there before it could see the sleeper.
+            if moment <= time.now() {
+                time.sleepers().remove(sleeper);
+                asleep = None;
+            }
+        }
         Self { moment, asleep }
     }
 

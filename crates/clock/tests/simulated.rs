@@ -267,3 +267,26 @@ proptest! {
         }
     }
 }
+
+/// Whoever begins to sleep while time moves has either overslept, which it must learn, or sleeps on from the new time.
+#[test]
+fn a_sleep_that_begins_while_time_moves_is_not_overlooked() {
+    const NAP: Duration = Duration::from_nanos(1);
+    for round in 0..3000 {
+        let (clock, time) = Clock::simulated();
+        let start = std::sync::Barrier::new(2);
+        let sleeps = std::thread::scope(|scope| {
+            let begun = scope.spawn(|| {
+                start.wait();
+                (0..200).map(|_| clock.sleep(NAP)).collect::<Vec<_>>()
+            });
+            start.wait();
+            (0..20).for_each(|_| time.advance(NAP));
+            begun.join().unwrap()
+        });
+        for mut sleep in sleeps {
+            let is_over = block_on(poll_once(&mut sleep)).is_some();
+            assert_eq!(is_over, sleep.until() <= clock.now(), "round {round}");
+        }
+    }
+}
