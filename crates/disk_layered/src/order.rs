@@ -14,7 +14,8 @@
 //! - R3: a fill begins at an instant of an observation that no change has disturbed. So no change began since what it holds
 //!   was read, and changes that begin later wait for it (L2).
 //! - R4: an instant is: all shards that the range touches are locked. They are locked in ascending order.
-//! - R5: at most [`OPERATIONS_MAX`] operations are unfinished in a shard: whoever begins one more finishes some first.
+//! - R5: at most [`OPERATIONS_MAX`] operations are unfinished in a shard: whoever begins one more finishes some first. Of these
+//!   at most [`FILLS_MAX`] are fills: nobody waits for their data, and there is no need to begin one more.
 
 use crate::operation::{Body, Operation};
 use parking_lot::{Mutex, MutexGuard};
@@ -29,6 +30,9 @@ const SHARD_COUNT: usize = 16;
 
 /// How many operations of a shard are left to those who forgot them.
 const OPERATIONS_MAX: usize = 128;
+
+/// How many fills of a shard may be unfinished. Each holds a copy of up to 1 MiB of what was read.
+const FILLS_MAX: usize = 16;
 
 /// A range that covers every sector.
 pub(crate) const EVERYTHING: Range<u64> = 0..u64::MAX;
@@ -159,9 +163,7 @@ impl Order {
     /// too many is dropped; returns whether it was kept.
     pub(crate) fn keep_fill(&self, range: &Range<u64>, operation: &Arc<Operation>) -> bool {
         let mut shards = self.lock(range);
-        let has_room = shards
-            .iter()
-            .all(|shard| shard.operations.len() < OPERATIONS_MAX);
+        let has_room = shards.iter().all(Pruned::has_room_for_fill);
         if has_room {
             for shard in &mut shards {
                 shard.push(range, Kind::Fill, operation);
@@ -248,6 +250,13 @@ impl<'a> Pruned<'a> {
         Self(shard)
     }
 
+    /// R5
+    fn has_room_for_fill(&self) -> bool {
+        let is_fill = |entry: &&Entry| entry.kind == Kind::Fill;
+        self.operations.len() < OPERATIONS_MAX
+            && self.operations.iter().filter(is_fill).count() < FILLS_MAX
+    }
+
     fn push(&mut self, range: &Range<u64>, kind: Kind, operation: &Arc<Operation>) {
         self.operations.push(Entry {
             range: range.clone(),
@@ -317,8 +326,7 @@ impl Observation<'_> {
                 .find(is_mine)
                 .is_none_or(|seen| seen.is_disturbed)
         };
-        let has_room = |shard: &Pruned<'_>| shard.operations.len() < OPERATIONS_MAX;
-        if shards.iter().any(is_disturbed) || !shards.iter().all(has_room) {
+        if shards.iter().any(is_disturbed) || !shards.iter().all(Pruned::has_room_for_fill) {
             return false;
         }
         // In more shards than its own part touches, which makes nobody wait who would not.

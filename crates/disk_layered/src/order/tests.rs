@@ -65,3 +65,20 @@ fn ranges_at_the_end_of_all_sectors_are_ordered_like_others() {
     assert!(block_on(poll_once(pin!(order.observe(&last)))).is_none());
     assert!(!first.is_done());
 }
+
+/// A cache that answers no more must not make everything that is read pile up in memory (R5).
+#[test]
+fn fills_that_do_not_end_are_few() {
+    let order = order();
+    let range = 0..1;
+    let observation = block_on(order.observe(&range)).unwrap();
+    let begin = || observation.fill(&range, &Operation::new(Vec::new(), stuck()));
+    for _ in 0..FILLS_MAX {
+        assert!(begin());
+    }
+    assert!(!begin());
+    assert!(!order.keep_fill(&range, &Operation::new(Vec::new(), stuck())));
+    // Changes still have room.
+    let change = block_on(order.change(1..2, ready()));
+    assert!(block_on(poll_once(pin!(change.run()))).is_some());
+}
