@@ -108,7 +108,7 @@ impl Store {
     ) -> Result<(), DiskError> {
         let mut writer = buffers.writer();
         for piece in self.pieces(sector, buffers.len()) {
-            yield_between_chunks(&piece, sector).await;
+            self.yield_between_chunks(&piece, sector).await;
             let Some(slot) = self.slots.get(piece.chunk) else {
                 self.check_end(piece.range.end)?;
                 self.read_absent(piece.range, &mut writer, &mut marker)?;
@@ -159,7 +159,7 @@ impl Store {
     ) -> Result<(), DiskError> {
         let mut reader = buffers.reader();
         for piece in self.pieces(sector, buffers.len()) {
-            yield_between_chunks(&piece, sector).await;
+            self.yield_between_chunks(&piece, sector).await;
             let mut slot = self.slot_to_change(piece.chunk).write();
             self.check_end(piece.range.end)?;
             let taken = slot.write(self.sector_shift, piece.sectors, &mut reader)?;
@@ -405,6 +405,13 @@ impl Store {
         })
     }
 
+    /// Lets others run between the chunks of a request that is longer than one. Any other is done at once, wherever it lies.
+    async fn yield_between_chunks(&self, piece: &Piece, sector: u64) {
+        if piece.range.start - sector >= CHUNK_BYTES as u64 >> self.sector_shift {
+            futures_lite::future::yield_now().await;
+        }
+    }
+
     /// The beginning of a range that lies in one chunk.
     fn piece_at(&self, range: Range<u64>) -> Piece {
         let chunk_shift = CHUNK_BYTES.trailing_zeros() - self.sector_shift;
@@ -435,18 +442,11 @@ impl WriteNoOverwrite for &Store {
         sector: u64,
     ) -> Result<(), DiskError> {
         for piece in self.pieces(sector, buffers.len()) {
-            yield_between_chunks(&piece, sector).await;
+            self.yield_between_chunks(&piece, sector).await;
             let offset = self.len_of(sector..piece.range.start);
             let part = buffers.subrange(offset, self.len_of(piece.range.clone()));
             self.fill_piece(&part, &piece)?;
         }
         Ok(())
-    }
-}
-
-/// Lets others run between the chunks of a long request.
-async fn yield_between_chunks(piece: &Piece, sector: u64) {
-    if piece.range.start != sector {
-        futures_lite::future::yield_now().await;
     }
 }
