@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// How often a read begins anew because a change disturbed it, before it takes a place among the changes.
 const READ_ATTEMPTS: usize = 3;
 
+/// A part of a status that covers so many sectors may have taken a layer long to find: others run before the next part.
+const STATUS_PART_SECTORS_LONG: u64 = 1 << 21;
+
 /// A disk made of layers.
 ///
 /// Where one layer takes the writes, requests go straight to the layers: each of these orders its own. Where several do, or
@@ -187,6 +190,11 @@ impl LayeredDisk {
             let part = stack.status(from..range.end).await?;
             if !part.extents().iter().all(|extent| all.push(*extent)) {
                 return Ok(all);
+            }
+            // A layer may have looked for as long as it should, and the next part may be joined to this one, and so on.
+            let is_last = from + part.sector_count() == range.end;
+            if part.sector_count() >= STATUS_PART_SECTORS_LONG && !is_last {
+                futures_lite::future::yield_now().await;
             }
         }
     }

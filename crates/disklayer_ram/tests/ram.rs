@@ -278,3 +278,16 @@ fn a_request_no_longer_than_a_chunk_completes_when_first_polled_wherever_it_lies
     let buffers = host.buffers();
     assert!(block_on(poll_once(disk.read_vectored(&buffers, 0))).is_none());
 }
+
+#[test]
+fn a_question_about_a_large_disk_lets_others_run() {
+    let size = 64 << 30;
+    let bottom = DiskLayer::new(RamDiskLayer::new(size).unwrap());
+    let disk = stack(vec![DiskLayer::new(LazyRamDiskLayer::new()), bottom]);
+    let sectors = size / 512;
+    block_on(disk.unmap(0, sectors - 1, false)).unwrap();
+    write(&disk, sectors - 1, 1, 1);
+    let mut asking = Box::pin(disk.block_status(0, sectors));
+    assert!(block_on(poll_once(&mut asking)).is_none());
+    assert_eq!(block_on(asking).unwrap().sector_count(), sectors);
+}
