@@ -64,6 +64,10 @@ impl ResourceHandle<DiskHandleKind> for FileDiskHandle {
         context: &ResolveContext<'_>,
         wanted: ResolveDiskParameters,
     ) -> Result<ResolvedDisk, Failure> {
+        if self.path.as_os_str().is_empty() {
+            let message = "the path is empty: name a file or a block device";
+            return Err(context.bad_value("path", message).into());
+        }
         let path = context.join(&self.path);
         let options = FileDiskOptions {
             read_only: self.read_only || wanted.read_only,

@@ -3,10 +3,11 @@
 use crate::cli::CheckArgs;
 use crate::connect::ExportFacts;
 use crate::exit::Failure;
-use crate::plan::Plan;
-use crate::{output, serve};
+use crate::plan::{Plan, Tried};
+use crate::{connect, output, serve};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Opens every disk read-only, and says what it is. As JSON it is also said that the configuration is wrong, and how: that is
@@ -24,36 +25,62 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     checked.map(|_| ExitCode::SUCCESS)
 }
 
-fn exports(args: &CheckArgs) -> Result<Vec<ExportFacts>, Failure> {
-    let disks = Plan::for_checking(&args.config)?.open()?;
+/// What would be served.
+#[derive(Default)]
+struct Checked {
+    exports: Vec<ExportFacts>,
+    /// Names of exports, and the images that would be made for them.
+    to_create: Vec<(String, PathBuf)>,
+}
+
+fn exports(args: &CheckArgs) -> Result<Checked, Failure> {
+    let mut checked = Checked::default();
+    let mut disks = Vec::new();
+    for tried in Plan::for_checking(&args.config)?.try_open()? {
+        match tried {
+            Tried::Open(export) => disks.push(export),
+            Tried::ToBeCreated { name, path } => checked.to_create.push((name, path)),
+        }
+    }
     // Listens nowhere: only to see whether clients could be offered these disks under these names.
     serve::offer(&disks)?;
     let facts = disks
         .iter()
         .map(|export| ExportFacts::new(&export.name, &export.disk));
-    Ok(facts.collect())
+    checked.exports = facts.collect();
+    Ok(checked)
 }
 
-fn as_text(name: &str, exports: &[ExportFacts]) -> String {
+fn as_text(name: &str, checked: &Checked) -> String {
     let mut text = String::new();
-    for export in exports {
+    for export in &checked.exports {
         writeln!(text, "{export}").expect("writing to a string succeeds");
+    }
+    for (name, path) in &checked.to_create {
+        let (name, path) = (connect::shown_name(name), path.display());
+        writeln!(text, "{name}: {path} would be created").expect("writing to a string succeeds");
     }
     format!("{text}{name}: good")
 }
 
 /// None if the check itself failed, which says nothing about the configuration.
-fn as_json(name: &str, checked: &Result<Vec<ExportFacts>, Failure>) -> Option<String> {
-    let (exports, mistakes) = match checked {
-        Ok(exports) => (&**exports, &[][..]),
-        Err(Failure::Configuration(mistakes)) => (&[][..], &**mistakes),
+fn as_json(name: &str, checked: &Result<Checked, Failure>) -> Option<String> {
+    let nothing = Checked::default();
+    let (checked, mistakes) = match checked {
+        Ok(checked) => (checked, &[][..]),
+        Err(Failure::Configuration(mistakes)) => (&nothing, &**mistakes),
         Err(Failure::Running(_)) => return None,
     };
-    let exports: Vec<Value> = exports.iter().map(ExportFacts::to_json).collect();
+    let exports: Vec<Value> = checked.exports.iter().map(ExportFacts::to_json).collect();
+    let to_create = checked.to_create.iter();
+    let to_create: Vec<Value> = to_create
+        .map(|(name, path)| json!({ "name": name, "path": path.display().to_string() }))
+        .collect();
     let answer = json!({
         "configuration": name,
         "good": mistakes.is_empty(),
         "exports": exports,
+        "to_create": to_create,
         "mistakes": mistakes,
     });
     Some(format!("{answer:#}"))

@@ -26,6 +26,14 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// An export's name for people.
+pub(crate) fn shown_name(name: &str) -> &str {
+    match name {
+        "" => "(default export)",
+        name => name,
+    }
+}
+
 /// What a user wants to know of an export, on either side of the control socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExportFacts {
@@ -55,10 +63,7 @@ impl ExportFacts {
 /// An export in one line: its name, and what it is.
 impl fmt::Display for ExportFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.name.as_str() {
-            "" => "(default export)",
-            name => name,
-        };
+        let name = shown_name(&self.name);
         let size = Bytes(self.size_bytes);
         let access = match (self.read_only, self.persistent) {
             (true, _) => "read-only",

@@ -2,11 +2,13 @@
 
 use crate::cli::ServeArgs;
 use crate::exit::Failure;
+use disk_file::OpenError;
 use disk_resolver::{Config, ConfigError, LayerSpec, OpenExport};
 use frontend_nbd::ListenAddress;
 use futures_lite::future::block_on;
-use resource::{MISTAKES_MAX, ResourceResolver};
-use std::path::Path;
+use resource::{MISTAKES_MAX, ResourceResolver, Segment};
+use std::error::Error;
+use std::path::{Path, PathBuf};
 
 /// What is served if nothing was asked for.
 const DEFAULT_LAYER: &str = "ram:1G";
@@ -79,6 +81,50 @@ impl Plan {
     pub(crate) fn open(&self) -> Result<Vec<OpenExport>, Failure> {
         block_on(self.config.open(&self.resolver, self.read_only)).map_err(Failure::configuration)
     }
+}
+
+/// A disk that was opened for a check, or the image that serving it would make.
+pub(crate) enum Tried {
+    Open(OpenExport),
+    ToBeCreated { name: String, path: PathBuf },
+}
+
+impl Plan {
+    /// Opens every disk, as far as that can be without making anything.
+    pub(crate) fn try_open(&self) -> Result<Vec<Tried>, Failure> {
+        let exports = self.config.document().exports.iter().enumerate();
+        let tried = exports.map(|(index, export)| {
+            let opening = self
+                .config
+                .open_export(&self.resolver, index, self.read_only);
+            block_on(opening).map(Tried::Open).or_else(|error| {
+                let path = (!export.read_only).then(|| image_to_make(&error)).flatten();
+                let name = export.name.clone();
+                path.map(|path| Tried::ToBeCreated { name, path })
+                    .ok_or_else(|| Failure::configuration(error))
+            })
+        });
+        tried.collect()
+    }
+}
+
+/// The image whose absence is the error, if it would be made by who opens the disk for writing: only the top layer is.
+fn image_to_make(error: &ConfigError) -> Option<PathBuf> {
+    let ConfigError::Wrong { source, .. } = error else {
+        return None;
+    };
+    let segments = source.path().segments();
+    let is_below = segments
+        .windows(2)
+        .any(|pair| matches!(pair, [Segment::Key(key), Segment::Index(1..)] if *key == *"layers"));
+    let mut cause: Option<&(dyn Error + 'static)> = Some(source);
+    while let Some(error) = cause {
+        if let Some(OpenError::CreateReadOnly(path)) = error.downcast_ref() {
+            return (!is_below).then(|| path.clone());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// One line for each mistake, as far as anybody wants to read.

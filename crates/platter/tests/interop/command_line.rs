@@ -119,6 +119,61 @@ fn a_good_document_is_described_and_left_alone() {
 }
 
 #[test]
+fn an_image_that_would_be_created_is_good_and_is_not_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk =
+        |path| format!(r#"{{ "type": "file", "path": "{path}", "create": true, "size": "1M" }}"#);
+    let check = |document: String| {
+        write(&folder.path().join("disk.json"), document);
+        outcome(platter(folder.path()).args(["check", "disk.json"]))
+    };
+    let stack = format!(r#"{{ "type": "layered", "layers": [{}] }}"#, disk("b.raw"));
+    let both = format!(
+        r#"{{ "exports": [{{ "name": "a", "disk": {} }}, {{ "name": "b", "disk": {stack} }}] }}"#,
+        disk("a.raw")
+    );
+    let good = check(both);
+    assert_eq!(
+        good.stdout, "a: a.raw would be created\nb: b.raw would be created\ndisk.json: good\n",
+        "{}",
+        good.stderr
+    );
+    assert!(!folder.path().join("a.raw").exists());
+    // What is below, or read only, is never made.
+    let below = format!(
+        r#"{{ "type": "layered", "layers": [{{ "type": "ram" }}, {}] }}"#,
+        disk("c.raw")
+    );
+    for document in [
+        below,
+        format!(
+            r#"{{ "exports": [{{ "read_only": true, "disk": {} }}] }}"#,
+            disk("d.raw")
+        ),
+    ] {
+        let bad = check(document);
+        assert_eq!(bad.status.code(), Some(3), "{}", bad.stdout);
+        assert!(bad.stderr.contains("is not created"), "{}", bad.stderr);
+    }
+}
+
+#[test]
+fn an_empty_path_is_called_one() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        &folder.path().join("disk.json"),
+        r#"{ "type": "file", "path": "" }"#,
+    );
+    let refused = outcome(platter(folder.path()).args(["serve", "disk.json"]));
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(
+        refused.stderr.contains("path: the path is empty"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn the_schema_is_json_and_the_reference_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let schema = run(platter(folder.path()).arg("schema"));
