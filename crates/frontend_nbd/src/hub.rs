@@ -32,11 +32,17 @@ pub(crate) struct Hub {
     stop: AtomicBool,
     /// Written when `stop` or `listeners` have changed.
     changed_event: OwnedFd,
+    crowd: Arc<Crowd>,
+    accepted_count: AtomicU64,
+    refusals: Refusals,
+}
+
+/// Everybody who is connected. Apart from the hub, so that a thread that ends can let go of the hub before it says so.
+#[derive(Debug, Default)]
+struct Crowd {
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
     /// Notified whenever a connection leaves the map.
     gone: Condvar,
-    accepted_count: AtomicU64,
-    refusals: Refusals,
 }
 
 /// How long a failure to accept is let rest.
@@ -58,8 +64,7 @@ impl Hub {
             listeners: Mutex::default(),
             stop: AtomicBool::new(false),
             changed_event: event.map_err(io::Error::from)?,
-            connections: Mutex::default(),
-            gone: Condvar::new(),
+            crowd: Arc::default(),
             accepted_count: AtomicU64::new(0),
             refusals: Refusals::default(),
         })
@@ -83,7 +88,7 @@ impl Hub {
     }
 
     pub(crate) fn connection_count(&self) -> usize {
-        self.connections.lock().len()
+        self.crowd.connections.lock().len()
     }
 
     pub(crate) fn accepted_count(&self) -> u64 {
@@ -207,7 +212,7 @@ impl Hub {
         let connection = Connection::new(number, socket, peer.to_owned());
         let connection = Arc::new(connection.map_err(|error| error.to_string())?);
         {
-            let mut connections = self.connections.lock();
+            let mut connections = self.crowd.connections.lock();
             if connections.len() >= connections_max {
                 return Err(format!(
                     "there are {connections_max} already (limits/connections_max)"
@@ -218,28 +223,31 @@ impl Hub {
         self.accepted_count.store(number + 1, Ordering::Relaxed);
         // Takes the connection off the list however its thread ends, or if it never begins.
         let registered = Registered {
-            hub: Arc::clone(self),
+            crowd: Arc::clone(&self.crowd),
             number,
         };
+        let hub = Arc::clone(self);
         thread::Builder::new()
             .name(format!("nbd-{number}"))
             .spawn(move || {
-                let hub = &registered.hub;
                 let tls = hub.tls.lock().clone();
                 connection.serve(&hub.exports, &hub.limits, tls.as_ref());
                 drop(connection);
+                // A server that has seen everybody out holds all that is left.
+                drop(hub);
+                drop(registered);
             })
             .map_err(|error| format!("no thread for it: {error}"))?;
         Ok(())
     }
 
     pub(crate) fn see_everybody_out(&self) {
-        let mut connections = self.connections.lock();
+        let mut connections = self.crowd.connections.lock();
         for connection in connections.values() {
             connection.stop();
         }
         while !connections.is_empty() {
-            self.gone.wait(&mut connections);
+            self.crowd.gone.wait(&mut connections);
         }
     }
 
@@ -264,7 +272,7 @@ impl Hub {
 
     /// Has all connections look again how long they may still wait.
     fn look_at_the_clock(&self) {
-        for connection in self.connections.lock().values() {
+        for connection in self.crowd.connections.lock().values() {
             connection.wake();
         }
     }
@@ -272,16 +280,16 @@ impl Hub {
 
 /// A connection's place on the list.
 struct Registered {
-    hub: Arc<Hub>,
+    crowd: Arc<Crowd>,
     number: u64,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let left = self.hub.connections.lock().remove(&self.number);
+        let left = self.crowd.connections.lock().remove(&self.number);
         // Its socket is closed before anybody is told that it is gone.
         drop(left);
-        self.hub.gone.notify_all();
+        self.crowd.gone.notify_all();
     }
 }
 
@@ -294,7 +302,7 @@ impl Inspect for Hub {
             })
             .field("exports", &self.exports)
             .field_with("connections", |req| {
-                let connections = self.connections.lock().clone();
+                let connections = self.crowd.connections.lock().clone();
                 req.entries(connections.iter().map(|(number, one)| (number, &**one)));
             })
             .field_with("tls", |req| match &*self.tls.lock() {
