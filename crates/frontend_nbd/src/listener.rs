@@ -3,25 +3,15 @@
 mod adopted;
 
 use crate::address::ListenAddress;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use local_socket::{LocalListener, SocketFile, UNIX_PATH_LEN_MAX};
+use parking_lot::Mutex;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
-    socket_with, sockopt,
-};
-use std::fs::{self, Permissions};
+use rustix::net::{SocketFlags, accept_with, sockopt};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// How many clients may knock before the first is let in.
-const BACKLOG: i32 = 128;
-/// The longest path of a Unix socket, in bytes.
-const UNIX_PATH_LEN_MAX: usize = 107;
 
 /// Why a server cannot listen at an address.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +61,7 @@ pub(crate) struct Listener {
     socket: OwnedFd,
     address: ListenAddress,
     /// The file of a Unix socket that was made here, removed when this is dropped.
-    file: Option<SocketFile>,
+    file: Mutex<Option<SocketFile>>,
 }
 
 impl Listener {
@@ -105,8 +95,8 @@ impl Listener {
 
     /// Leaves the file of the socket where it is: somebody else listens there from now on.
     pub(crate) fn leave_file(&self) {
-        if let Some(file) = &self.file {
-            file.is_left.store(true, Ordering::Relaxed);
+        if let Some(file) = self.file.lock().take() {
+            file.leave();
         }
     }
 
@@ -171,9 +161,15 @@ impl From<io::Error> for BindError {
     }
 }
 
-impl From<Errno> for BindError {
-    fn from(error: Errno) -> Self {
-        Self::System(error.into())
+impl From<local_socket::BindError> for BindError {
+    fn from(error: local_socket::BindError) -> Self {
+        match error {
+            local_socket::BindError::Live(path) => ListenError::Live { path }.into(),
+            local_socket::BindError::NotASocket(path) => ListenError::NotASocket { path }.into(),
+            local_socket::BindError::PathTooLong(path) => ListenError::PathTooLong { path }.into(),
+            local_socket::BindError::System { source, .. } => source.into(),
+            other => Self::System(io::Error::other(other)),
+        }
     }
 }
 
@@ -188,124 +184,15 @@ fn bind_tcp(host: &str, port: u16) -> Result<Listener, BindError> {
             host: host.to_owned(),
             port: local.port(),
         },
-        file: None,
+        file: Mutex::default(),
     })
 }
 
 fn bind_unix(path: &Path) -> Result<Listener, BindError> {
-    if path.as_os_str().len() > UNIX_PATH_LEN_MAX {
-        let path = path.to_owned();
-        return Err(ListenError::PathTooLong { path }.into());
-    }
-    // Kept as an absolute path: the file is removed at the end, wherever the process has gone meanwhile.
-    let absolute = std::path::absolute(path)?;
-    let name = SocketAddrUnix::new(path)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // The file is made with the mode of its socket, so at no time can anybody else connect.
-    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    let file = {
-        let _folder = lock_folder(&absolute);
-        match bind(&socket, &name) {
-            Err(Errno::ADDRINUSE) => {
-                remove_stale(path, &name)?;
-                bind(&socket, &name)?;
-            }
-            other => other?,
-        }
-        SocketFile::new(absolute)?
-    };
-    // A umask may have taken our own rights away.
-    fs::set_permissions(&file.path, Permissions::from_mode(0o600))?;
-    listen(&socket, BACKLOG)?;
+    let (socket, file) = LocalListener::bind(path)?.into_parts();
     Ok(Listener {
         socket,
         address: ListenAddress::Unix(path.to_owned()),
-        file: Some(file),
+        file: Mutex::new(Some(file)),
     })
-}
-
-/// Keeps two servers that start at once from both removing a stale socket, one of them the other's new one.
-///
-/// The lock is only among servers like this one and is held for a moment; where it cannot be had, starting goes on without.
-fn lock_folder(path: &Path) -> Option<OwnedFd> {
-    let folder = path.parent()?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(folder, flags, Mode::empty()).ok()?;
-    for _ in 0..LOCK_ATTEMPTS {
-        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Some(folder),
-            Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(10)),
-            Err(_) => return None,
-        }
-    }
-    None
-}
-
-const LOCK_ATTEMPTS: u32 = 100;
-
-/// Removes the socket of a server that is gone.
-fn remove_stale(path: &Path, name: &SocketAddrUnix) -> Result<(), BindError> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let path = path.to_owned();
-    if !metadata.file_type().is_socket() {
-        return Err(ListenError::NotASocket { path }.into());
-    }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match connect(&probe, name) {
-        Err(Errno::CONNREFUSED) => {
-            tracing::info!(
-                "{}: replacing the socket of a server that is gone",
-                path.display()
-            );
-            fs::remove_file(&path)?;
-            Ok(())
-        }
-        Err(Errno::NOENT) => Ok(()),
-        // Connected, or too many are waiting to be: somebody listens. So does whoever speaks another kind of socket there.
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(ListenError::Live { path }.into()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The file of a bound Unix socket.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: the file is removed only if it is still this one.
-    identity: (u64, u64),
-    is_left: AtomicBool,
-}
-
-impl SocketFile {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        let identity = identity(&path)?;
-        Ok(Self {
-            path,
-            identity,
-            is_left: AtomicBool::new(false),
-        })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_left = *self.is_left.get_mut();
-        if !is_left
-            && identity(&self.path).is_ok_and(|now| now == self.identity)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!("cannot remove the socket {}: {error}", self.path.display());
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
 }

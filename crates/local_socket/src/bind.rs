@@ -16,7 +16,7 @@ use std::time::Duration;
 /// How many clients may knock before the first is let in.
 const BACKLOG: i32 = 128;
 /// The longest path of a Unix socket, in bytes.
-const UNIX_PATH_LEN_MAX: usize = 107;
+pub const UNIX_PATH_LEN_MAX: usize = 107;
 const LOCK_ATTEMPTS: u32 = 100;
 
 /// Why nobody can listen at a path.

@@ -26,6 +26,6 @@ mod bind;
 mod file;
 mod listener;
 
-pub use bind::BindError;
+pub use bind::{BindError, UNIX_PATH_LEN_MAX};
 pub use file::SocketFile;
 pub use listener::LocalListener;

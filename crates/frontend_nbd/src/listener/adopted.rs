@@ -2,6 +2,7 @@
 
 use super::{ListenError, Listener};
 use crate::address::ListenAddress;
+use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType, getsockname, sockopt};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ impl Listener {
         Ok(Self {
             socket,
             address,
-            file: None,
+            file: Mutex::default(),
         })
     }
 }
