@@ -58,10 +58,11 @@ pub enum ListenError {
 /// A socket that clients connect to.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// The file of a Unix socket that was made here, removed when this is dropped; before the socket is closed, so that nobody takes
+    /// it for the socket of a server that is gone.
+    file: Mutex<Option<SocketFile>>,
     socket: OwnedFd,
     address: ListenAddress,
-    /// The file of a Unix socket that was made here, removed when this is dropped.
-    file: Mutex<Option<SocketFile>>,
 }
 
 impl Listener {
