@@ -6,6 +6,7 @@ use disk_resolver::OpenExport;
 use frontend_nbd::{ListenAddress, TlsConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 /// A number of bytes for people: the largest unit of 1024 that leaves at least 1, with at most two decimals.
@@ -26,11 +27,12 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// An export's name for people.
-pub(crate) fn shown_name(name: &str) -> &str {
+/// An export's name for people, in one line and without what terminals would obey.
+pub(crate) fn shown_name(name: &str) -> Cow<'_, str> {
     match name {
-        "" => "(default export)",
-        name => name,
+        "" => "(default export)".into(),
+        name if name.contains(char::is_control) => name.escape_debug().to_string().into(),
+        name => name.into(),
     }
 }
 
@@ -131,6 +133,13 @@ mod tests {
         ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_name_stays_in_its_line() {
+        assert_eq!(shown_name(""), "(default export)");
+        assert_eq!(shown_name("vm \"1\" é"), "vm \"1\" é");
+        assert_eq!(shown_name("a\nb\x1b[2J"), "a\\nb\\u{1b}[2J");
     }
 
     #[test]
