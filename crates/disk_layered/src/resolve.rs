@@ -38,18 +38,24 @@ pub struct LayerUse {
 pub struct ResolveDiskLayerParameters {
     /// Nobody will write to the layer, so what it is made of is opened read-only.
     pub read_only: bool,
+    /// The layer takes no writes: it is only filled with what is read from below, as a cache.
+    pub is_only_filled: bool,
 }
 
 impl ResolveDiskLayerParameters {
     /// For a layer that is written, unless `read_only`.
     pub fn new(read_only: bool) -> Self {
-        Self { read_only }
+        Self {
+            read_only,
+            is_only_filled: false,
+        }
     }
 }
 
+/// A whole disk has no sector that could be filled: it will be refused as a cache, and must not be written, or made, before.
 impl From<ResolveDiskLayerParameters> for ResolveDiskParameters {
     fn from(layer: ResolveDiskLayerParameters) -> Self {
-        Self::new(layer.read_only)
+        Self::new(layer.read_only || layer.is_only_filled)
     }
 }
 
@@ -98,11 +104,12 @@ impl ResourceHandle<DiskHandleKind> for LayeredDiskHandle {
         // that came to nothing is still being opened.
         let layers = join_all(resolving.map(async |(index, (layer, layer_use))| {
             let is_written = index == 0 || uses[..index].iter().all(|above| above.write_through);
-            let is_filled = layer_use.read_cache;
-            let read_only = !is_filled && (input.read_only || !is_written);
-            let ResolvedDiskLayer(layer) = cx
-                .resolve(layer, ResolveDiskLayerParameters { read_only })
-                .await?;
+            let takes_writes = is_written && !input.read_only;
+            let parameters = ResolveDiskLayerParameters {
+                read_only: !takes_writes && !layer_use.read_cache,
+                is_only_filled: !takes_writes && layer_use.read_cache,
+            };
+            let ResolvedDiskLayer(layer) = cx.resolve(layer, parameters).await?;
             Ok::<_, ResolveError>(LayerConfiguration {
                 layer,
                 write_through: layer_use.write_through,

@@ -1,6 +1,6 @@
 //! The document that a daemon serves.
 
-use crate::written::read_only_top;
+use crate::written::read_only_but_written;
 use disk_backend::Disk;
 use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
 use resource::{JsonPath, ResolveError, Resource, ResourceResolver, parse};
@@ -92,8 +92,11 @@ impl Export {
     /// What can be said against it without opening anything. With `read_only` it is asked as for [`open`](Self::open).
     pub fn check(&self, resolver: &ResourceResolver, read_only: bool) -> Vec<ResolveError> {
         let is_written = !read_only && !self.read_only;
-        let top = is_written.then(|| read_only_top(&self.disk)).flatten();
-        resolver.check(&self.disk).into_iter().chain(top).collect()
+        let mut mistakes = resolver.check(&self.disk);
+        if is_written {
+            mistakes.extend(read_only_but_written(&self.disk));
+        }
+        mistakes
     }
 
     /// Opens its disk; read-only, if `read_only` or the export says so. Paths in it are relative to `base_dir`; empty: to the

@@ -117,6 +117,20 @@ fn read_only_reaches_every_disk() {
 }
 
 #[test]
+fn a_file_that_cannot_be_a_cache_is_not_made_before_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "a.raw", 1);
+    let json = r#"{ "type": "layered", "layers": [
+        { "type": "ram" },
+        { "type": "file", "path": "made.raw", "create": true, "size": "64K", "read_cache": true },
+        { "type": "file", "path": "a.raw" } ] }"#;
+    for read_only in [false, true] {
+        block_on(open_disk(json, dir.path(), read_only)).unwrap_err();
+        assert!(!dir.path().join("made.raw").exists());
+    }
+}
+
+#[test]
 fn nothing_stays_open_of_a_configuration_that_fails() {
     let dir = tempfile::tempdir().unwrap();
     image(dir.path(), "a.raw", 1);

@@ -303,7 +303,7 @@ fn no_configuration_however_hostile_does_harm() {
 }
 
 #[test]
-fn a_read_only_top_is_seen_without_opening_it_where_it_would_be_written() {
+fn a_read_only_layer_is_seen_without_opening_it_where_it_would_be_written() {
     let mistakes = |read_only: bool, text: &str| -> Vec<String> {
         let config = Config::from_text("c.json", text, "").unwrap();
         let mistakes = config.check(&resolver(), read_only);
@@ -317,9 +317,15 @@ fn a_read_only_top_is_seen_without_opening_it_where_it_would_be_written() {
         r#"{{ "type": "disk", "disk": {} }}"#,
         layered(file)
     ));
+    let through = |below: &str| {
+        let top = r#"{ "type": "ram", "write_through": true }"#;
+        format!(r#"{{ "type": "layered", "layers": [{top}, {below}] }}"#)
+    };
     for (text, path) in [
         (layered(file), "layers[0].read_only"),
         (nested, "layers[0].disk.layers[0].read_only"),
+        (through(file), "layers[1].read_only"),
+        (through(&layered(file)), "layers[1].layers[0].read_only"),
     ] {
         let found = mistakes(false, &text);
         assert_eq!(found.len(), 1, "{found:?}");
@@ -333,4 +339,5 @@ fn a_read_only_top_is_seen_without_opening_it_where_it_would_be_written() {
     assert!(mistakes(false, file).is_empty());
     let below = format!(r#"{{ "type": "layered", "layers": [{{ "type": "ram" }}, {file}] }}"#);
     assert!(mistakes(false, &below).is_empty());
+    assert!(mistakes(false, &through(&below)).is_empty());
 }
