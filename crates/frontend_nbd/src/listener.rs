@@ -46,13 +46,28 @@ pub enum ListenError {
         reason: String,
     },
     /// The system refused.
-    #[error("cannot listen at {address}: {source}")]
+    #[error("cannot listen at {address}: {source}{remedy}", remedy = remedy(.address, .source))]
     System {
         /// The address.
         address: ListenAddress,
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What to do about it, where that is known.
+fn remedy(address: &ListenAddress, error: &io::Error) -> &'static str {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, NotFound, PermissionDenied};
+    match (address, error.kind()) {
+        (ListenAddress::Unix(_), NotFound) => "; make its folder first, or choose another path",
+        (ListenAddress::Unix(_), PermissionDenied) => "; choose a path in a folder of your own",
+        (ListenAddress::Tcp { .. }, AddrInUse) => {
+            "; stop the program that listens there, or choose another port"
+        }
+        (ListenAddress::Tcp { .. }, AddrNotAvailable) => "; give an address that this machine has",
+        (ListenAddress::Tcp { .. }, PermissionDenied) => "; choose a port from 1024 on",
+        _ => "",
+    }
 }
 
 /// A socket that clients connect to.

@@ -4,7 +4,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,17 @@ pub enum InvalidTls {
         /// The file, or where else it comes from.
         origin: String,
     },
-    /// The certificate and the key do not belong together, or are of a kind that is not supported.
+    /// The key is another certificate's.
+    #[error(
+        "the private key in {key} is not that of the certificate in {certificate}: both must be from the same request"
+    )]
+    OtherKey {
+        /// The file of the certificate, or where else it comes from.
+        certificate: String,
+        /// That of the key.
+        key: String,
+    },
+    /// The certificate or the key is of a kind that is not supported.
     #[error("the server's certificate and key cannot be used: {0}")]
     Certificate(#[source] rustls::Error),
     /// The authority that clients are to be checked against cannot be used.
@@ -133,7 +143,15 @@ impl TlsConfig {
         };
         let mut server = builder
             .with_single_cert(certificate.certificates()?, key.private_key()?)
-            .map_err(InvalidTls::Certificate)?;
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    InvalidTls::OtherKey {
+                        certificate: certificate.origin.clone(),
+                        key: key.origin.clone(),
+                    }
+                }
+                error => InvalidTls::Certificate(error),
+            })?;
         // A session is long, and begins once: nothing is kept to resume it.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
@@ -278,7 +296,13 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let (certificate, _) = self_signed();
         let (_, key) = self_signed();
-        let error = TlsConfig::from_pem(certificate.as_bytes(), key.as_bytes(), None);
-        assert!(matches!(error, Err(InvalidTls::Certificate(_))));
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CERTIFICATE_FILE), certificate).unwrap();
+        fs::write(folder.path().join(KEY_FILE), key).unwrap();
+        let error = TlsConfig::from_folder(folder.path(), false).unwrap_err();
+        assert!(matches!(error, InvalidTls::OtherKey { .. }), "{error}");
+        for file in [CERTIFICATE_FILE, KEY_FILE] {
+            assert!(error.to_string().contains(file), "{error}");
+        }
     }
 }

@@ -218,6 +218,30 @@ fn one_server_listens_at_several_addresses() {
 }
 
 #[test]
+fn a_refusal_of_the_system_comes_with_a_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("it has one").port();
+    for (address, remedy) in [
+        (format!("tcp:{port}"), "choose another port"),
+        (
+            "tcp:192.0.2.1:0".to_owned(),
+            "an address that this machine has",
+        ),
+        (
+            "unix:/no/such/folder/nbd".to_owned(),
+            "make its folder first",
+        ),
+    ] {
+        let address: ListenAddress = address.parse().expect("an address");
+        let refused = server()
+            .listen(&address)
+            .expect_err("nobody can listen there");
+        assert!(matches!(refused, ListenError::System { .. }), "{refused}");
+        assert!(refused.to_string().contains(remedy), "{refused}");
+    }
+}
+
+#[test]
 fn two_exports_of_one_name_are_refused() {
     let exports = [(); 2].map(|()| export("twin", ram_disk(MIB, false).expect("a disk")));
     match Server::new(exports, Limits::default()) {

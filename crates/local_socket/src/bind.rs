@@ -36,13 +36,22 @@ pub enum BindError {
     )]
     PathTooLong(PathBuf),
     /// The system refused.
-    #[error("cannot listen at {path}: {source}", path = .path.display())]
+    #[error("cannot listen at {path}: {source}{remedy}", path = .path.display(), remedy = remedy(.source))]
     System {
         /// The path.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What to do about it, where that is known.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; make its folder first, or choose another path",
+        io::ErrorKind::PermissionDenied => "; choose a path in a folder of your own",
+        _ => "",
+    }
 }
 
 pub(crate) fn bind(path: &Path) -> Result<(OwnedFd, SocketFile), BindError> {

@@ -116,3 +116,13 @@ fn a_socket_that_somebody_else_goes_on_with_stays() {
     drop(socket);
     assert!(path.exists());
 }
+
+#[test]
+fn a_folder_that_is_missing_is_to_be_made_first() {
+    let refused = LocalListener::bind("/no/such/folder/socket").unwrap_err();
+    assert!(matches!(refused, BindError::System { .. }), "{refused}");
+    assert!(
+        refused.to_string().contains("make its folder first"),
+        "{refused}"
+    );
+}

@@ -120,7 +120,11 @@ impl Daemon {
             return Err(Refusal::at("size", message));
         }
         let resized = block_on(disk.resize(size_bytes >> disk.sector_shift()));
-        resized.map_err(|error| Refusal::at("size", chain(&error)))?;
+        resized.map_err(|error| {
+            let reason = chain(&error);
+            let message = format!("\"{name}\" was not resized to {size_bytes} bytes: {reason}");
+            Refusal::at("size", message)
+        })?;
         let facts = ExportFacts::new(name, &disk);
         tracing::info!(export = name, "resized: {facts}");
         Ok(facts)

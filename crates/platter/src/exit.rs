@@ -77,8 +77,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         messages.push(source.to_string());
         error = source;
     }
-    // Some errors repeat their cause in their own message.
-    messages.dedup_by(|cause, effect| effect.ends_with(cause.as_str()));
+    // Some errors repeat their cause in their own message, and may say behind it what to do.
+    messages.dedup_by(|cause, effect| effect.contains(cause.as_str()));
     messages.join(": ")
 }
 
@@ -100,6 +100,10 @@ mod tests {
         assert_eq!(
             chain(&Outer("x: no such thing", cause())),
             "x: no such thing"
+        );
+        assert_eq!(
+            chain(&Outer("x: no such thing; make it", cause())),
+            "x: no such thing; make it"
         );
     }
 }

@@ -9,7 +9,7 @@ mod text;
 use crate::daemon::Daemon;
 use crate::door::{Door, Kind, Threshold};
 use crate::exit::Failure;
-use frontend_nbd::ListenAddress;
+use frontend_nbd::{ListenAddress, ListenError};
 use futures_lite::future::block_on;
 use local_socket::LocalListener;
 use std::net::TcpListener;
@@ -53,8 +53,10 @@ pub(crate) fn open(address: &ListenAddress, daemon: &Arc<Daemon>) -> Result<Metr
 }
 
 fn bind(address: &ListenAddress) -> Result<(Threshold, String), Failure> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::running(format!("cannot listen for metrics at {address}: {error}"))
+    let failed = |error: &dyn std::fmt::Display| Failure::running(format!("metrics: {error}"));
+    let refused = |source| {
+        let address = address.clone();
+        failed(&ListenError::System { address, source })
     };
     match address {
         ListenAddress::Unix(path) => {
@@ -66,15 +68,14 @@ fn bind(address: &ListenAddress) -> Result<(Threshold, String), Failure> {
             if !address.is_local() {
                 tracing::warn!(%address, "whoever reaches this address can read the metrics");
             }
-            let listener =
-                TcpListener::bind((host.as_str(), *port)).map_err(|error| failed(&error))?;
-            listener
-                .set_nonblocking(true)
-                .map_err(|error| failed(&error))?;
-            let local = listener.local_addr().map_err(|error| failed(&error))?;
+            let listener = TcpListener::bind((host.as_str(), *port)).map_err(refused)?;
+            listener.set_nonblocking(true).map_err(refused)?;
+            let local = listener.local_addr().map_err(refused)?;
             Ok((Threshold::Tcp(listener), format!("http://{local}/metrics")))
         }
-        _ => Err(failed(&"this kind of address is not supported for metrics")),
+        _ => Err(failed(&format_args!(
+            "{address}: this kind of address is not supported"
+        ))),
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 pub(crate) fn text(tree: &Value) -> String {
     let mut text = String::new();
     match parts(tree) {
+        Some(parts) if parts.is_empty() => add_line(&mut text, format_args!("none")),
         Some(parts) => add_parts(&mut text, parts, 0),
         None => add_line(&mut text, format_args!("{}", value_text(tree))),
     }
@@ -89,5 +90,6 @@ mod tests {
             "exports\n  a~1b\n    size: 3\n  \"\": ...\nlayers\n  0\n    type: ram\n  1: null\nconnections: none\nname: two\\nlines\n"
         );
         assert_eq!(text(&json!(7)), "7\n");
+        assert_eq!(text(&json!({})), "none\n");
     }
 }

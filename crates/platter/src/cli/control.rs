@@ -1,6 +1,6 @@
 //! Arguments of the commands that ask a running daemon.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use disk_resolver::LayerSpec;
 use std::path::PathBuf;
 
@@ -62,14 +62,21 @@ pub(crate) enum ExportAction {
 
 /// A disk, and its name.
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("described").required(true).multiple(true)))]
 pub(crate) struct AddExportArgs {
     /// The name that clients ask for
     pub(crate) name: String,
     /// A layer of the disk, top first; repeatable. As for `serve`
-    #[arg(long = "layer", value_name = "SPEC", required_unless_present = "disk")]
+    #[arg(long = "layer", value_name = "SPEC", group = "described")]
     pub(crate) layers: Vec<LayerSpec>,
     /// A JSON file that describes the disk. Paths in it are relative to it
-    #[arg(long, value_name = "DISK.json", conflicts_with = "layers")]
+    #[arg(
+        long,
+        value_name = "DISK.json",
+        group = "described",
+        conflicts_with = "layers"
+    )]
     pub(crate) disk: Option<PathBuf>,
     /// Refuse writes
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(crate) struct ServeArgs {
     /// Serve while this command runs, then stop.
     ///
     /// It is given to `sh -c`, and finds the URI of the first export in PLATTER_URI, and the path of the Unix socket, if
-    /// there is one, in PLATTER_SOCKET. Without --listen the socket is a private one.
+    /// there is one, in PLATTER_SOCKET. Without --listen, or addresses in the configuration, the socket is a private one.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) run: Option<String>,
 

@@ -69,7 +69,12 @@ fn each_kind_of_failure_has_its_exit_code() {
         (
             &["serve", "--listen", "unix:no/such/folder/s"],
             1,
-            "no/such/folder/s",
+            "no/such/folder/s: No such file or directory (os error 2); make its folder first, or choose another path\n",
+        ),
+        (
+            &["export", "add", "vm", "--control", "nowhere"],
+            2,
+            "<--layer <SPEC>|--disk <DISK.json>>",
         ),
         (&["sevre"], 2, "serve"),
         (

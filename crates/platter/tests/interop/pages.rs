@@ -41,6 +41,11 @@ fn the_control_socket_works_as_written() {
     try_page(include_str!("../../../../docs/control.md"));
 }
 
+#[test]
+fn tls_works_as_written() {
+    try_page(include_str!("../../../../docs/nbd.md"));
+}
+
 /// Something that a page asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Step<'a> {
