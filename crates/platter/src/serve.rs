@@ -99,6 +99,7 @@ fn stop_on_signal(
 ) -> Result<(), Failure> {
     let stop = move |_| {
         ready::notify("STOPPING=1");
+        signals::log_stopping();
         stop();
     };
     signals::on_stop(stop, move || leftovers.remove()).map_err(Failure::running)

@@ -5,9 +5,9 @@ use signal_hook::iterator::Signals;
 use std::io;
 use std::thread;
 
-/// Calls `stop` with the signal's number on the first SIGINT or SIGTERM. After that, only SIGINT ends the process at once, after a call of `give_up`: a
-/// second Ctrl-C is a person's choice, but a second SIGTERM need not be anybody's (it may come once for the process and once for
-/// its group), and must not cost the flush.
+/// Calls `stop` with the signal's number on the first SIGINT or SIGTERM; it also says so, by [`log_stopping`]. After that, only
+/// SIGINT ends the process at once, after a call of `give_up`: a second Ctrl-C is a person's choice, but a second SIGTERM need
+/// not be anybody's (it may come once for the process and once for its group), and must not cost the flush.
 ///
 /// # Errors
 /// If the signals cannot be caught.
@@ -25,7 +25,6 @@ pub(crate) fn on_stop(
                 .next()
                 .expect("signals are waited for as long as it takes");
             stop(signal);
-            tracing::info!("stopping: finishing what is in flight; Ctrl-C (SIGINT) gives it up");
             while signals.next() == Some(SIGTERM) {
                 tracing::info!("stopping already; SIGINT gives up what is in flight");
             }
@@ -34,4 +33,9 @@ pub(crate) fn on_stop(
             std::process::exit(128 + SIGINT);
         })?;
     Ok(())
+}
+
+/// Tells that the process is about to end. Before the stop if that can end the process at once: the line would be lost.
+pub(crate) fn log_stopping() {
+    tracing::info!("stopping: finishing what is in flight; Ctrl-C (SIGINT) gives it up");
 }

@@ -31,8 +31,12 @@ impl Watching {
         let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well written");
         let signal = Arc::new(AtomicI32::new(0));
         let seen = Arc::clone(&signal);
-        signals::on_stop(move |signal| seen.store(signal, Ordering::Release), || {})
-            .map_err(Failure::running)?;
+        let stop = move |signal| {
+            seen.store(signal, Ordering::Release);
+            // Whoever reads the line may rely on it.
+            signals::log_stopping();
+        };
+        signals::on_stop(stop, || {}).map_err(Failure::running)?;
         let bar = ProgressBar::with_draw_target(None, target).with_style(style);
         Ok(Self { bar, signal })
     }
