@@ -19,6 +19,13 @@ use std::sync::Arc;
 /// How much is copied, and written, in one operation.
 pub(crate) const WRITE_BYTES_MAX: usize = 1 << 20;
 
+/// Zeros that may give their space back, and are written as data where they must.
+const ZEROS: ZeroOptions = ZeroOptions {
+    fua: false,
+    may_unmap: true,
+    no_fallback: false,
+};
+
 /// What is to be done in every layer that takes what users write.
 pub(crate) enum Change {
     Write {
@@ -112,12 +119,7 @@ impl Change {
                 UnmapBehavior::Zeroes => layer.unmap(range, *block_level_only, next_is_zero).await,
                 // All copies must come to hold the same (L3).
                 UnmapBehavior::Unspecified | UnmapBehavior::Ignored => {
-                    let options = ZeroOptions {
-                        fua: false,
-                        may_unmap: true,
-                        no_fallback: false,
-                    };
-                    layer.write_zeroes(range, options, next_is_zero).await
+                    layer.write_zeroes(range, ZEROS, next_is_zero).await
                 }
             },
         }
@@ -155,12 +157,7 @@ async fn grow_below_top(layer: &StackedLayer, added: Range<u64>) -> Result<(), D
     }
     let old = added.start..had.min(added.end);
     if !old.is_empty() {
-        let options = ZeroOptions {
-            fua: false,
-            may_unmap: true,
-            no_fallback: false,
-        };
-        layer.write_zeroes(old, options, false).await?;
+        layer.write_zeroes(old, ZEROS, false).await?;
     }
     layer.shows_zeros(added);
     Ok(())

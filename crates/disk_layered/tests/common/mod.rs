@@ -1,7 +1,6 @@
 //! Stacks whose layers are under a script, in sectors that hold one byte each.
 
-// Each test file uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use disk_backend::{Disk, DiskError};
 use disk_contract::{LayerSpec, ReferenceLayer, ScriptedLayer};
