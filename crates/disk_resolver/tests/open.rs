@@ -117,6 +117,48 @@ fn read_only_reaches_every_disk() {
 }
 
 #[test]
+fn a_faulty_disk_is_as_read_only_as_what_it_is_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "a.raw", 1);
+    let faulty = |more: &str| {
+        format!(
+            r#"{{ "type": "fault", "disk": {{ "type": "file", "path": "a.raw"{more} }}, "rules": [
+                {{ "action": {{ "error": "write_fault" }}, "operations": ["write"], "sectors": {{ "start": 3, "count": 1 }} }} ] }}"#
+        )
+    };
+    let open = |json: &str, read_only| block_on(open_disk(json, dir.path(), read_only));
+    assert!(
+        open(&faulty(r#", "read_only": true"#), false)
+            .unwrap()
+            .is_read_only()
+    );
+    assert!(open(&faulty(""), true).unwrap().is_read_only());
+    let disk = open(&faulty(""), false).unwrap();
+    assert!(!disk.is_read_only());
+    assert_eq!((disk.disk_type(), disk.sector_count()), ("fault", 128));
+    write(&disk, 2, 9).unwrap();
+    let error = write(&disk, 3, 9).unwrap_err();
+    assert_eq!(error.to_string(), "medium error: write fault");
+    assert_eq!((read(&disk, 2)[0], read(&disk, 3)[0]), (9, 1));
+}
+
+#[test]
+fn a_file_is_not_made_for_a_faulty_disk_whose_rules_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = r#"{ "type": "file", "path": "made.raw", "create": true, "size": "64K" }"#;
+    let json = format!(
+        r#"{{ "type": "layered", "layers": [ {{ "type": "ram" }}, {{ "type": "fault", "disk": {file}, "rules": [
+            {{ "action": "hold" }}, {{ "action": "misdirect", "operations": ["unmap"] }} ] }} ] }}"#
+    );
+    let error = block_on(open_disk(&json, dir.path(), false)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "layers[1].rules[1].operations[0]: \"misdirect\" cannot be done to unmap; it can be done to: read, write, write_zeroes"
+    );
+    assert!(!dir.path().join("made.raw").exists());
+}
+
+#[test]
 fn a_file_that_cannot_be_a_cache_is_not_made_before_it_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     image(dir.path(), "a.raw", 1);

@@ -85,7 +85,7 @@ fn a_wrong_configuration_is_refused_with_line_path_and_remedy() {
         ),
         (
             "{ \"type\": \"qcow2\", \"path\": \"a\" }",
-            "d.json:1: type: unknown type of disk \"qcow2\"; there are: file, layered, nbd",
+            "d.json:1: type: unknown type of disk \"qcow2\"; there are: fault, file, layered, nbd",
         ),
         (
             "{ \"type\": \"ram\", \"size\": \"1G\" }",
@@ -321,8 +321,15 @@ fn a_read_only_layer_is_seen_without_opening_it_where_it_would_be_written() {
         let top = r#"{ "type": "ram", "write_through": true }"#;
         format!(r#"{{ "type": "layered", "layers": [{top}, {below}] }}"#)
     };
+    let faulty = |disk: &str| format!(r#"{{ "type": "fault", "disk": {disk} }}"#);
     for (text, path) in [
         (layered(file), "layers[0].read_only"),
+        (layered(&faulty(file)), "layers[0].disk.read_only"),
+        (faulty(&layered(file)), "disk.layers[0].read_only"),
+        (
+            through(&faulty(&layered(file))),
+            "layers[1].disk.layers[0].read_only",
+        ),
         (nested, "layers[0].disk.layers[0].read_only"),
         (through(file), "layers[1].read_only"),
         (through(&layered(file)), "layers[1].layers[0].read_only"),
@@ -337,6 +344,7 @@ fn a_read_only_layer_is_seen_without_opening_it_where_it_would_be_written() {
     }
     // Alone it is a read-only disk, and below others it is not written.
     assert!(mistakes(false, file).is_empty());
+    assert!(mistakes(false, &faulty(file)).is_empty());
     let below = format!(r#"{{ "type": "layered", "layers": [{{ "type": "ram" }}, {file}] }}"#);
     assert!(mistakes(false, &below).is_empty());
     assert!(mistakes(false, &through(&below)).is_empty());

@@ -38,7 +38,7 @@ pub(crate) fn top(description: &Value) -> &Value {
     let id = description.get("type").and_then(Value::as_str);
     let inner = match id {
         Some("layered") => description.get("layers").and_then(|layers| layers.get(0)),
-        Some("disk") => description.get("disk"),
+        Some("disk" | "fault") => description.get("disk"),
         _ => None,
     };
     inner.map_or(description, top)

@@ -1,0 +1,275 @@
+//! The disk.
+
+use crate::control::FaultControl;
+use crate::error::RuleError;
+use crate::operation::{Operation, Request};
+use crate::rule::Rule;
+use crate::rules::{Rules, Verdict};
+use clock::Clock;
+use disk_backend::pr::PersistentReservation;
+use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
+use inspect::Inspect;
+use scsi_buffers::RequestBuffers;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A disk that is another one, but for what rules do to its requests.
+///
+/// It declares what the other one declares: a disk that loses writes or lies about flushes does not say so.
+pub struct FaultDisk {
+    pub(crate) disk: Disk,
+    pub(crate) rules: Arc<Rules>,
+}
+
+/// How a [`FaultDisk`] begins.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FaultOptions {
+    /// What all chance comes from: the same seed and the same requests in the same order give the same faults.
+    pub seed: u64,
+    /// The time of delays.
+    pub clock: Clock,
+    /// The rules, in the order in which requests meet them.
+    pub rules: Vec<Rule>,
+}
+
+impl FaultOptions {
+    /// No rules yet.
+    pub fn new(seed: u64, clock: Clock) -> Self {
+        Self {
+            seed,
+            clock,
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl FaultDisk {
+    /// Puts `disk` under rules. They do not see what reaches it by other clones of the handle.
+    ///
+    /// # Errors
+    /// A rule that makes no sense, or too many rules.
+    pub fn new(disk: Disk, options: FaultOptions) -> Result<(Self, FaultControl), RuleError> {
+        let rules = Arc::new(Rules::new(options.seed, options.clock, options.rules)?);
+        let control = FaultControl(Arc::clone(&rules));
+        Ok((Self { disk, rules }, control))
+    }
+
+    /// What becomes of a request; none if it is done as if there were no rules.
+    fn judge(&self, operation: Operation, sectors: Range<u64>, fua: bool) -> Option<Verdict> {
+        if self.rules.are_none() {
+            return None;
+        }
+        self.rules.judge(&Request {
+            operation,
+            sectors,
+            fua,
+            sector_count: self.disk.sector_count(),
+        })
+    }
+
+    fn sectors_of(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Range<u64> {
+        sector..sector + (buffers.len() as u64 >> self.disk.sector_shift())
+    }
+
+    /// Whether the disk below is to make a write durable. Where it does not do that by itself, the handle above this disk
+    /// flushes, and rules about flushes see that; the handle below must not do it too.
+    fn fua_below(&self, fua: bool) -> bool {
+        fua && self.disk.is_fua_respected()
+    }
+}
+
+// Where a rule strikes, the future is boxed: without rules, requests cost what a nested disk costs.
+#[deny(clippy::missing_trait_methods)]
+impl DiskIo for FaultDisk {
+    fn disk_type(&self) -> &str {
+        "fault"
+    }
+
+    fn sector_count(&self) -> u64 {
+        self.disk.sector_count()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.disk.sector_size()
+    }
+
+    fn disk_id(&self) -> Option<[u8; 16]> {
+        self.disk.disk_id()
+    }
+
+    fn physical_sector_size(&self) -> u32 {
+        self.disk.physical_sector_size()
+    }
+
+    fn is_fua_respected(&self) -> bool {
+        self.disk.is_fua_respected()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.disk.is_read_only()
+    }
+
+    /// What the disk below says. One that lies about flushes, by a rule that may come and go, says the same.
+    fn persistence(&self) -> Persistence {
+        self.disk.persistence()
+    }
+
+    /// What the disk below says: a write of some of its sectors is a fault, and still tears no sector.
+    fn atomic_write_sectors(&self) -> u32 {
+        self.disk.atomic_write_sectors()
+    }
+
+    async fn unmap(
+        &self,
+        sector: u64,
+        count: u64,
+        block_level_only: bool,
+    ) -> Result<(), DiskError> {
+        match self.judge(Operation::Unmap, sector..sector + count, false) {
+            None => self.disk.unmap(sector, count, block_level_only).await,
+            Some(verdict) => {
+                Box::pin(self.faulty_unmap(verdict, sector, count, block_level_only)).await
+            }
+        }
+    }
+
+    fn unmap_behavior(&self) -> UnmapBehavior {
+        self.disk.unmap_behavior()
+    }
+
+    fn optimal_unmap_sectors(&self) -> u32 {
+        self.disk.optimal_unmap_sectors()
+    }
+
+    /// Reservations are not under rules.
+    fn pr(&self) -> Option<&dyn PersistentReservation> {
+        self.disk.pr()
+    }
+
+    async fn eject(&self) -> Result<(), DiskError> {
+        self.disk.eject().await
+    }
+
+    async fn read_vectored(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        match self.judge(Operation::Read, self.sectors_of(buffers, sector), false) {
+            None => self.disk.read_vectored(buffers, sector).await,
+            Some(verdict) => Box::pin(self.faulty_read(verdict, buffers, sector)).await,
+        }
+    }
+
+    async fn write_vectored(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        let verdict = self.judge(Operation::Write, self.sectors_of(buffers, sector), fua);
+        let fua = self.fua_below(fua);
+        match verdict {
+            None => self.disk.write_vectored(buffers, sector, fua).await,
+            Some(verdict) => Box::pin(self.faulty_write(verdict, buffers, sector, fua)).await,
+        }
+    }
+
+    async fn write_zeroes(
+        &self,
+        sector: u64,
+        count: u64,
+        fua: bool,
+        may_unmap: bool,
+        no_fallback: bool,
+    ) -> Result<(), DiskError> {
+        let verdict = self.judge(Operation::WriteZeroes, sector..sector + count, fua);
+        let options = ZeroOptions {
+            fua: self.fua_below(fua),
+            may_unmap,
+            no_fallback,
+        };
+        match verdict {
+            None => self.zero(sector..sector + count, options).await,
+            Some(verdict) => {
+                Box::pin(self.faulty_zeroes(verdict, sector..sector + count, options)).await
+            }
+        }
+    }
+
+    async fn sync_cache(&self) -> Result<(), DiskError> {
+        match self.judge(Operation::Flush, 0..0, false) {
+            None => self.disk.sync_cache().await,
+            Some(verdict) => Box::pin(self.faulty_flush(verdict)).await,
+        }
+    }
+
+    async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
+        if let Some(verdict) = self.judge(Operation::BlockStatus, sector..sector + count, false) {
+            self.wait_or_fail(verdict).await?;
+        }
+        self.disk.block_status(sector, count).await
+    }
+
+    async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        if let Some(verdict) = self.judge(Operation::Resize, 0..0, false) {
+            self.wait_or_fail(verdict).await?;
+        }
+        self.disk.resize(sector_count).await
+    }
+
+    async fn wait_resize(&self, sector_count: u64) -> u64 {
+        self.disk.wait_resize(sector_count).await
+    }
+
+    /// A request that waits for a rule has not begun below, and ends with its future.
+    async fn drain(&self) {
+        self.disk.drain().await;
+    }
+}
+
+/// How zeros are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ZeroOptions {
+    pub(crate) fua: bool,
+    pub(crate) may_unmap: bool,
+    pub(crate) no_fallback: bool,
+}
+
+impl FaultDisk {
+    pub(crate) async fn zero(
+        &self,
+        sectors: Range<u64>,
+        options: ZeroOptions,
+    ) -> Result<(), DiskError> {
+        let ZeroOptions {
+            fua,
+            may_unmap,
+            no_fallback,
+        } = options;
+        let count = sectors.end - sectors.start;
+        self.disk
+            .write_zeroes(sectors.start, count, fua, may_unmap, no_fallback)
+            .await
+    }
+}
+
+impl Inspect for FaultDisk {
+    fn inspect(&self, request: inspect::Request<'_>) {
+        request
+            .respond()
+            .merge(&*self.rules)
+            .field("disk", &self.disk);
+    }
+}
+
+impl fmt::Debug for FaultDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultDisk")
+            .field("disk", &self.disk)
+            .field("control", &FaultControl(Arc::clone(&self.rules)))
+            .finish()
+    }
+}
