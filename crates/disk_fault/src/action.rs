@@ -16,6 +16,9 @@ pub const DELAY_MS_MAX: f64 = 24.0 * 3600.0 * 1000.0;
 /// The most bits that are flipped in one request: those of the smallest sector.
 pub const FLIP_BITS_MAX: u32 = 512 * 8;
 
+/// The most writes that are kept back.
+pub const REORDER_MAX: u32 = 4096;
+
 /// The most steps of a histogram.
 pub const STEPS_MAX: usize = 1024;
 
@@ -50,6 +53,10 @@ pub enum Action {
     /// Say that what was written is durable, without asking the disk for it. For flushes, and for those writes and zeroes that
     /// are to be durable by themselves (FUA): these are done, but like any other.
     SkipFlush,
+    /// Keep writes back, and write them below in another order: at the next flush, before something else is done to their sectors,
+    /// and by chance when more are kept than this number, from 2 to 4096 (or more than 64 MiB). Users read what they wrote. Writes
+    /// that are to be durable by themselves (FUA) are not kept back: the rule is not about them.
+    Reorder(u32),
 }
 
 impl Action {
@@ -66,6 +73,7 @@ impl Action {
             Self::FlipBits(_) => "flip_bits",
             Self::Misdirect => "misdirect",
             Self::SkipFlush => "skip_flush",
+            Self::Reorder(_) => "reorder",
         }
     }
 
@@ -79,6 +87,7 @@ impl Action {
             Self::FlipBits(_) => &[Read],
             Self::Misdirect => &[Read, Write, WriteZeroes],
             Self::SkipFlush => &[Write, WriteZeroes, Flush],
+            Self::Reorder(_) => &[Write],
         }
     }
 
@@ -92,6 +101,7 @@ impl Action {
         match self {
             Self::Misdirect => request.sectors.end - request.sectors.start < request.sector_count,
             Self::SkipFlush => request.operation == Operation::Flush || request.fua,
+            Self::Reorder(_) => !request.fua,
             _ => true,
         }
     }
@@ -103,6 +113,12 @@ impl Action {
             Self::FlipBits(count) if !(1..=FLIP_BITS_MAX).contains(count) => Err(Invalid::new(
                 path,
                 format!("{count} bits cannot be flipped: give a number from 1 to {FLIP_BITS_MAX}"),
+            )),
+            Self::Reorder(count) if !(2..=REORDER_MAX).contains(count) => Err(Invalid::new(
+                path,
+                format!(
+                    "{count} writes cannot be kept back: give a number from 2 to {REORDER_MAX}"
+                ),
             )),
             _ => Ok(()),
         }

@@ -1,8 +1,8 @@
 //! The handle by which rules are seen and changed.
 
+use crate::disk::Core;
 use crate::error::RuleError;
 use crate::rule::Rule;
-use crate::rules::Rules;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// A change is in force for every request that begins after it; those that have begun keep what was decided for them, but for
 /// those that are held.
 #[derive(Clone)]
-pub struct FaultControl(pub(crate) Arc<Rules>);
+pub struct FaultControl(pub(crate) Arc<Core>);
 
 /// A rule, and what it has done.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ impl FaultControl {
     /// # Errors
     /// [`RuleError::Invalid`], [`RuleError::TooMany`].
     pub fn add(&self, rule: Rule) -> Result<u64, RuleError> {
-        self.0.add(rule)
+        self.0.rules.add(rule)
     }
 
     /// Puts another rule in the place of one. It begins to count anew, and lets go of the requests that the old one holds.
@@ -43,7 +43,7 @@ impl FaultControl {
     /// # Errors
     /// [`RuleError::Invalid`], [`RuleError::Unknown`]; the old rule stays.
     pub fn change(&self, id: u64, rule: Rule) -> Result<(), RuleError> {
-        self.0.change(id, rule)
+        self.0.rules.change(id, rule)
     }
 
     /// Removes a rule, and lets go of the requests that it holds.
@@ -51,7 +51,7 @@ impl FaultControl {
     /// # Errors
     /// [`RuleError::Unknown`].
     pub fn remove(&self, id: u64) -> Result<(), RuleError> {
-        self.0.remove(id)
+        self.0.rules.remove(id)
     }
 
     /// Lets go of the requests that a rule holds, and returns how many those were. The rule stays, and holds those that come.
@@ -59,12 +59,12 @@ impl FaultControl {
     /// # Errors
     /// [`RuleError::Unknown`].
     pub fn release(&self, id: u64) -> Result<u64, RuleError> {
-        self.0.release(id)
+        self.0.rules.release(id)
     }
 
     /// The rules, in the order in which requests meet them.
     pub fn list(&self) -> Vec<RuleStatus> {
-        let rules = self.0.list();
+        let rules = self.0.rules.list();
         let status = rules.iter().map(|rule| RuleStatus {
             id: rule.id,
             rule: rule.rule.clone(),
@@ -77,7 +77,20 @@ impl FaultControl {
 
     /// The seed of everything that chance decides.
     pub fn seed(&self) -> u64 {
-        self.0.seed
+        self.0.rules.seed
+    }
+
+    /// Throws away the writes that a `reorder` rule has kept back, as if the power failed, and returns how many sectors those were:
+    /// what users read next is what is below. What is being written below just now arrives there or not.
+    ///
+    /// A disk without such a rule keeps nothing back.
+    pub fn drop_unflushed(&self) -> u64 {
+        self.0.store.forget()
+    }
+
+    /// How many sectors are kept back.
+    pub fn unflushed_sector_count(&self) -> u64 {
+        self.0.store.kept_sector_count()
     }
 }
 

@@ -5,6 +5,7 @@ use crate::error::RuleError;
 use crate::operation::{Operation, Request};
 use crate::rule::Rule;
 use crate::rules::{Rules, Verdict};
+use crate::store::Store;
 use clock::Clock;
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
@@ -18,8 +19,13 @@ use std::sync::Arc;
 ///
 /// It declares what the other one declares: a disk that loses writes or lies about flushes does not say so.
 pub struct FaultDisk {
-    pub(crate) disk: Disk,
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) core: Arc<Core>,
+}
+
+/// What the disk and its control share.
+pub(crate) struct Core {
+    pub(crate) rules: Rules,
+    pub(crate) store: Store,
 }
 
 /// How a [`FaultDisk`] begins.
@@ -51,32 +57,39 @@ impl FaultDisk {
     /// # Errors
     /// A rule that makes no sense, or too many rules.
     pub fn new(disk: Disk, options: FaultOptions) -> Result<(Self, FaultControl), RuleError> {
-        let rules = Arc::new(Rules::new(options.seed, options.clock, options.rules)?);
-        let control = FaultControl(Arc::clone(&rules));
-        Ok((Self { disk, rules }, control))
+        let core = Arc::new(Core {
+            rules: Rules::new(options.seed, options.clock, options.rules)?,
+            store: Store::new(disk, options.seed),
+        });
+        let control = FaultControl(Arc::clone(&core));
+        Ok((Self { core }, control))
+    }
+
+    fn below(&self) -> &Disk {
+        &self.core.store.disk
     }
 
     /// What becomes of a request; none if it is done as if there were no rules.
     fn judge(&self, operation: Operation, sectors: Range<u64>, fua: bool) -> Option<Verdict> {
-        if self.rules.are_none() {
+        if self.core.rules.are_none() {
             return None;
         }
-        self.rules.judge(&Request {
+        self.core.rules.judge(&Request {
             operation,
             sectors,
             fua,
-            sector_count: self.disk.sector_count(),
+            sector_count: self.below().sector_count(),
         })
     }
 
     fn sectors_of(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Range<u64> {
-        sector..sector + (buffers.len() as u64 >> self.disk.sector_shift())
+        sector..sector + (buffers.len() as u64 >> self.below().sector_shift())
     }
 
     /// Whether the disk below is to make a write durable. Where it does not do that by itself, the handle above this disk
     /// flushes, and rules about flushes see that; the handle below must not do it too.
     fn fua_below(&self, fua: bool) -> bool {
-        fua && self.disk.is_fua_respected()
+        fua && self.below().is_fua_respected()
     }
 }
 
@@ -88,37 +101,37 @@ impl DiskIo for FaultDisk {
     }
 
     fn sector_count(&self) -> u64 {
-        self.disk.sector_count()
+        self.below().sector_count()
     }
 
     fn sector_size(&self) -> u32 {
-        self.disk.sector_size()
+        self.below().sector_size()
     }
 
     fn disk_id(&self) -> Option<[u8; 16]> {
-        self.disk.disk_id()
+        self.below().disk_id()
     }
 
     fn physical_sector_size(&self) -> u32 {
-        self.disk.physical_sector_size()
+        self.below().physical_sector_size()
     }
 
     fn is_fua_respected(&self) -> bool {
-        self.disk.is_fua_respected()
+        self.below().is_fua_respected()
     }
 
     fn is_read_only(&self) -> bool {
-        self.disk.is_read_only()
+        self.below().is_read_only()
     }
 
     /// What the disk below says. One that lies about flushes, by a rule that may come and go, says the same.
     fn persistence(&self) -> Persistence {
-        self.disk.persistence()
+        self.below().persistence()
     }
 
     /// What the disk below says: a write of some of its sectors is a fault, and still tears no sector.
     fn atomic_write_sectors(&self) -> u32 {
-        self.disk.atomic_write_sectors()
+        self.below().atomic_write_sectors()
     }
 
     async fn unmap(
@@ -128,7 +141,12 @@ impl DiskIo for FaultDisk {
         block_level_only: bool,
     ) -> Result<(), DiskError> {
         match self.judge(Operation::Unmap, sector..sector + count, false) {
-            None => self.disk.unmap(sector, count, block_level_only).await,
+            None => {
+                self.core
+                    .store
+                    .unmap(sector..sector + count, block_level_only)
+                    .await
+            }
             Some(verdict) => {
                 Box::pin(self.faulty_unmap(verdict, sector, count, block_level_only)).await
             }
@@ -136,20 +154,20 @@ impl DiskIo for FaultDisk {
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
-        self.disk.unmap_behavior()
+        self.below().unmap_behavior()
     }
 
     fn optimal_unmap_sectors(&self) -> u32 {
-        self.disk.optimal_unmap_sectors()
+        self.below().optimal_unmap_sectors()
     }
 
     /// Reservations are not under rules.
     fn pr(&self) -> Option<&dyn PersistentReservation> {
-        self.disk.pr()
+        self.below().pr()
     }
 
     async fn eject(&self) -> Result<(), DiskError> {
-        self.disk.eject().await
+        self.below().eject().await
     }
 
     async fn read_vectored(
@@ -158,7 +176,7 @@ impl DiskIo for FaultDisk {
         sector: u64,
     ) -> Result<(), DiskError> {
         match self.judge(Operation::Read, self.sectors_of(buffers, sector), false) {
-            None => self.disk.read_vectored(buffers, sector).await,
+            None => self.core.store.read(buffers, sector).await,
             Some(verdict) => Box::pin(self.faulty_read(verdict, buffers, sector)).await,
         }
     }
@@ -172,7 +190,7 @@ impl DiskIo for FaultDisk {
         let verdict = self.judge(Operation::Write, self.sectors_of(buffers, sector), fua);
         let fua = self.fua_below(fua);
         match verdict {
-            None => self.disk.write_vectored(buffers, sector, fua).await,
+            None => self.core.store.write(buffers, sector, fua).await,
             Some(verdict) => Box::pin(self.faulty_write(verdict, buffers, sector, fua)).await,
         }
     }
@@ -201,7 +219,7 @@ impl DiskIo for FaultDisk {
 
     async fn sync_cache(&self) -> Result<(), DiskError> {
         match self.judge(Operation::Flush, 0..0, false) {
-            None => self.disk.sync_cache().await,
+            None => self.core.store.flush().await,
             Some(verdict) => Box::pin(self.faulty_flush(verdict)).await,
         }
     }
@@ -210,23 +228,23 @@ impl DiskIo for FaultDisk {
         if let Some(verdict) = self.judge(Operation::BlockStatus, sector..sector + count, false) {
             self.wait_or_fail(verdict).await?;
         }
-        self.disk.block_status(sector, count).await
+        self.core.store.status(sector, count).await
     }
 
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
         if let Some(verdict) = self.judge(Operation::Resize, 0..0, false) {
             self.wait_or_fail(verdict).await?;
         }
-        self.disk.resize(sector_count).await
+        self.core.store.resize(sector_count).await
     }
 
     async fn wait_resize(&self, sector_count: u64) -> u64 {
-        self.disk.wait_resize(sector_count).await
+        self.below().wait_resize(sector_count).await
     }
 
-    /// A request that waits for a rule has not begun below, and ends with its future.
+    /// A request that waits for a rule has not begun below, and ends with its future; one that writes what was kept back goes on.
     async fn drain(&self) {
-        self.disk.drain().await;
+        self.core.store.drain().await;
     }
 }
 
@@ -249,10 +267,8 @@ impl FaultDisk {
             may_unmap,
             no_fallback,
         } = options;
-        let count = sectors.end - sectors.start;
-        self.disk
-            .write_zeroes(sectors.start, count, fua, may_unmap, no_fallback)
-            .await
+        let zeroed = self.core.store.zero(sectors, fua, may_unmap, no_fallback);
+        zeroed.await
     }
 }
 
@@ -260,16 +276,16 @@ impl Inspect for FaultDisk {
     fn inspect(&self, request: inspect::Request<'_>) {
         request
             .respond()
-            .merge(&*self.rules)
-            .field("disk", &self.disk);
+            .merge(&*self.core)
+            .field("disk", self.below());
     }
 }
 
 impl fmt::Debug for FaultDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FaultDisk")
-            .field("disk", &self.disk)
-            .field("control", &FaultControl(Arc::clone(&self.rules)))
+            .field("disk", self.below())
+            .field("control", &FaultControl(Arc::clone(&self.core)))
             .finish()
     }
 }

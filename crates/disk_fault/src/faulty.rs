@@ -29,22 +29,22 @@ impl FaultDisk {
     ) -> Result<(), DiskError> {
         self.wait(&verdict).await;
         let Some(mut strike) = verdict.end else {
-            return self.disk.read_vectored(buffers, sector).await;
+            return self.core.store.read(buffers, sector).await;
         };
         strike.fail_if_told()?;
         let sectors = self.range_of(buffers, sector);
         match strike.rule.rule.action {
             Action::Misdirect => {
                 let other = self.elsewhere(&sectors, &mut strike.dice);
-                self.disk.read_vectored(buffers, other).await
+                self.core.store.read(buffers, other).await
             }
             Action::FlipBits(count) => {
-                self.disk.read_vectored(buffers, sector).await?;
+                self.core.store.read(buffers, sector).await?;
                 let overlap = strike.rule.rule.overlap(&sectors);
-                let flipped = self.part(buffers, sector, &overlap);
+                let flipped = self.core.store.part(buffers, sector, &overlap);
                 Ok(flip_bits(&flipped, count, &mut strike.dice)?)
             }
-            _ => self.disk.read_vectored(buffers, sector).await,
+            _ => self.core.store.read(buffers, sector).await,
         }
     }
 
@@ -57,7 +57,7 @@ impl FaultDisk {
     ) -> Result<(), DiskError> {
         self.wait(&verdict).await;
         let Some(mut strike) = verdict.end else {
-            return self.disk.write_vectored(buffers, sector, fua).await;
+            return self.core.store.write(buffers, sector, fua).await;
         };
         strike.fail_if_told()?;
         let sectors = self.range_of(buffers, sector);
@@ -65,17 +65,23 @@ impl FaultDisk {
             Action::Drop => Ok(()),
             Action::Partial | Action::PartialError(_) => {
                 for piece in strike.kept_pieces(&sectors) {
-                    let data = self.part(buffers, sector, &piece);
-                    self.disk.write_vectored(&data, piece.start, fua).await?;
+                    let data = self.core.store.part(buffers, sector, &piece);
+                    self.core.store.write(&data, piece.start, fua).await?;
                 }
                 strike.fail_after_part()
             }
             Action::Misdirect => {
                 let other = self.elsewhere(&sectors, &mut strike.dice);
-                self.disk.write_vectored(buffers, other, fua).await
+                self.core.store.write(buffers, other, fua).await
             }
-            Action::SkipFlush => self.disk.write_vectored(buffers, sector, false).await,
-            _ => self.disk.write_vectored(buffers, sector, fua).await,
+            Action::SkipFlush => self.core.store.write(buffers, sector, false).await,
+            Action::Reorder(writes_max) => {
+                self.core
+                    .store
+                    .keep(buffers, sector, writes_max as usize)
+                    .await
+            }
+            _ => self.core.store.write(buffers, sector, fua).await,
         }
     }
 
@@ -125,7 +131,10 @@ impl FaultDisk {
                 return Ok(());
             }
         }
-        self.disk.unmap(sector, count, block_level_only).await
+        self.core
+            .store
+            .unmap(sector..sector + count, block_level_only)
+            .await
     }
 
     pub(crate) async fn faulty_flush(&self, verdict: Verdict) -> Result<(), DiskError> {
@@ -136,7 +145,7 @@ impl FaultDisk {
                 return Ok(());
             }
         }
-        self.disk.sync_cache().await
+        self.core.store.flush().await
     }
 
     async fn wait(&self, verdict: &Verdict) {
@@ -144,7 +153,7 @@ impl FaultDisk {
             match &rule.rule.action {
                 Action::Delay(delay) => {
                     let duration = delay.draw(&mut dice.clone());
-                    self.rules.clock.sleep(duration).await;
+                    self.core.rules.clock.sleep(duration).await;
                 }
                 _ => rule.hold().await,
             }
@@ -152,26 +161,14 @@ impl FaultDisk {
     }
 
     fn range_of(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Range<u64> {
-        sector..sector + (buffers.len() as u64 >> self.disk.sector_shift())
-    }
-
-    /// The data of some of the sectors of a request, which begins at `sector`.
-    fn part<'a>(
-        &self,
-        buffers: &RequestBuffers<'a>,
-        sector: u64,
-        part: &Range<u64>,
-    ) -> RequestBuffers<'a> {
-        // Inside of the request, so these are numbers of bytes in memory.
-        let bytes = |sectors: u64| (sectors << self.disk.sector_shift()) as usize;
-        buffers.subrange(bytes(part.start - sector), bytes(part.end - part.start))
+        sector..sector + (buffers.len() as u64 >> self.core.store.disk.sector_shift())
     }
 
     /// Where a request for `sectors` goes instead. If the disk has been cut off meanwhile so that there is no other place, the
     /// request goes where it wanted to, and fails there.
     fn elsewhere(&self, sectors: &Range<u64>, dice: &mut Dice) -> u64 {
         let count = sectors.end - sectors.start;
-        let last = self.disk.sector_count().saturating_sub(count);
+        let last = self.core.store.disk.sector_count().saturating_sub(count);
         if last == 0 || last < sectors.start {
             return sectors.start;
         }

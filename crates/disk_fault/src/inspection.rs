@@ -1,26 +1,35 @@
 //! The rules in the inspection tree, where they are changed too.
 
 use crate::control::FaultControl;
+use crate::disk::Core;
 use crate::live::LiveRule;
 use crate::rule::Rule;
 use crate::rules::Rules;
 use inspect::{Inspect, Request};
 use serde_json::Value;
 
-impl Inspect for Rules {
+impl Inspect for Core {
     fn inspect(&self, request: Request<'_>) {
         request
             .respond()
-            .field("seed", &self.seed)
-            .field_with("rules", |request| {
-                let mut response = request.respond();
-                response.field_mut_with("add", |new| self.add_text(new));
-                for rule in self.list() {
-                    response.field_with(&rule.id.to_string(), |request| {
-                        self.inspect_rule(&rule, request);
-                    });
-                }
+            .field("seed", &self.rules.seed)
+            .field("rules", &self.rules)
+            .field("unflushed_sector_count", &self.store.kept_sector_count())
+            .field_mut_with("drop_unflushed", |new| {
+                command(new, || Ok(self.store.forget().into()))
             });
+    }
+}
+
+impl Inspect for Rules {
+    fn inspect(&self, request: Request<'_>) {
+        let mut response = request.respond();
+        response.field_mut_with("add", |new| self.add_text(new));
+        for rule in self.list() {
+            response.field_with(&rule.id.to_string(), |request| {
+                self.inspect_rule(&rule, request);
+            });
+        }
     }
 }
 

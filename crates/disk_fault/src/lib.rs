@@ -41,10 +41,14 @@ mod handle;
 mod inspection;
 mod live;
 mod operation;
+mod pieces;
 mod rule;
 mod rules;
+mod store;
 
-pub use action::{Action, DELAY_MS_MAX, Delay, DelayStep, FLIP_BITS_MAX, InjectedError, STEPS_MAX};
+pub use action::{
+    Action, DELAY_MS_MAX, Delay, DelayStep, FLIP_BITS_MAX, InjectedError, REORDER_MAX, STEPS_MAX,
+};
 pub use control::{FaultControl, RuleStatus};
 pub use disk::{FaultDisk, FaultOptions};
 pub use error::{Invalid, RuleError};

@@ -2,10 +2,10 @@
 
 use clock::{Clock, SimulatedTime};
 use disk_backend::Disk;
-use disk_contract::{DiskSpec, ReferenceDisk, Suite, Violation};
+use disk_contract::{DiskSpec, ReferenceDisk, ScriptedDisk, Suite, Violation};
 use disk_fault::{Action, Delay, FaultDisk, FaultOptions, Operation, Rule};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
-use disklayer_ram::RamDiskLayer;
+use disklayer_ram::{RamDiskLayer, ram_disk};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn faulty(spec: DiskSpec, clock: &Clock, rules: Vec<Rule>) -> Disk {
@@ -63,4 +63,42 @@ fn a_disk_whose_requests_are_delayed_keeps_the_contract() -> Result<(), Violatio
     while_time_passes(&time, || {
         suite.check_disks(async |spec| faulty(spec, &clock, vec![some.clone(), flushes.clone()]))
     })
+}
+
+/// A disk that needs several polls for each request, below rules that keep writes back.
+fn reordering(spec: DiskSpec, every: u64) -> Disk {
+    let mut options = FaultOptions::new(spec.seed, Clock::real());
+    let mut rule = Rule::new(Action::Reorder(3));
+    rule.every = Some(every);
+    options.rules = vec![rule];
+    let below = ScriptedDisk::new(ReferenceDisk::new(spec));
+    below.script().stutter(1);
+    let below = Disk::new(below).unwrap();
+    Disk::new(FaultDisk::new(below, options).unwrap().0).unwrap()
+}
+
+#[test]
+fn a_disk_that_reorders_writes_to_memory_keeps_the_contract() -> Result<(), Violation> {
+    let suite = Suite::new().sector_sizes([512]).without_read_only();
+    suite.sector_counts([2, 30]).check_disks(async |spec| {
+        let ram = ram_disk(spec.sector_count * 512, false).unwrap();
+        spec.fill(&ram).await.unwrap();
+        let mut options = FaultOptions::new(spec.seed, Clock::real());
+        let mut rule = Rule::new(Action::Reorder(2));
+        rule.probability = Some(0.5);
+        options.rules = vec![rule];
+        Disk::new(FaultDisk::new(ram, options).unwrap().0).unwrap()
+    })
+}
+
+#[test]
+fn a_disk_that_reorders_writes_keeps_the_contract() -> Result<(), Violation> {
+    for every in [1, 2] {
+        Suite::new()
+            .fixed_seed_count(3)
+            .sector_counts([1, 3, 30])
+            .must_resize()
+            .check_disks(async |spec| reordering(spec, every))?;
+    }
+    Ok(())
 }

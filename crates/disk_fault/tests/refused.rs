@@ -40,6 +40,11 @@ fn an_action_is_refused_for_every_operation_that_it_cannot_be_done_to() {
             "read, write, write_zeroes",
         ),
         (
+            Action::Reorder(2),
+            vec![Read, WriteZeroes, Unmap, Flush, BlockStatus, Resize],
+            "write",
+        ),
+        (
             Action::SkipFlush,
             vec![Read, Unmap, BlockStatus, Resize],
             "write, write_zeroes, flush",
@@ -141,6 +146,14 @@ fn a_delay_that_cannot_be_waited_for_is_refused() {
         delay(Delay::HistogramMs(vec![step(2.0, 1); 1025])),
         "action.delay.histogram_ms: 1025 steps are too many: a histogram has at most 1024"
     );
+    for count in [0, 1, 4097] {
+        assert_eq!(
+            refused(Rule::new(Action::Reorder(count))),
+            format!(
+                "action.reorder: {count} writes cannot be kept back: give a number from 2 to 4096"
+            )
+        );
+    }
     for count in [0, 4097] {
         assert_eq!(
             refused(Rule::new(Action::FlipBits(count))),

@@ -36,6 +36,7 @@ fn the_tree_shows_the_seed_the_rules_and_the_disk_below() {
             },
         })
     );
+    assert_eq!(show(&world, "unflushed_sector_count"), 0);
     assert_eq!(show(&world, "disk/probed"), true);
     assert_eq!(show(&world, "disk_type"), "fault");
 }
@@ -74,6 +75,17 @@ fn what_a_rule_holds_is_released_by_its_path() {
     assert!(block_on(poll_once(&mut flush)).is_none());
     assert_eq!(set(&world, "rules/0/release", "true").unwrap(), 1);
     block_on(poll_once(&mut flush)).unwrap().unwrap();
+}
+
+#[test]
+fn what_is_kept_back_is_thrown_away_by_its_path() {
+    let world = World::new([Rule::new(Action::Reorder(8))]);
+    block_on(common::write(&world.disk, 3, 2, 7)).unwrap();
+    assert_eq!(show(&world, "unflushed_sector_count"), 2);
+    set(&world, "drop_unflushed", "1").unwrap_err();
+    assert_eq!(set(&world, "drop_unflushed", "true").unwrap(), 2);
+    assert_eq!(show(&world, "unflushed_sector_count"), 0);
+    assert_eq!(common::stamps(&world.disk, 3, 2), [0, 0]);
 }
 
 #[test]
