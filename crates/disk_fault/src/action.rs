@@ -30,17 +30,17 @@ pub const STEPS_MAX: usize = 1024;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Action {
-    /// Let some time pass first.
+    /// Let some time pass first; see the table of delays.
     Delay(Delay),
     /// Wait until the rule is released, changed or removed.
     Hold,
-    /// Fail, and do nothing.
+    /// Fail, and do nothing; see the table of errors.
     Error(InjectedError),
     /// Fail, and from then on fail every request that the rule is about, whatever else the rule says of when it strikes.
     FailForever(InjectedError),
-    /// Do nothing, and say that it was done. For writes, zeroes and unmaps.
+    /// Do nothing, and say that it was done.
     Drop,
-    /// Write some of the sectors and not the others, and say that all were. For writes and zeroes. At least one of the sectors
+    /// Write some of the sectors and not the others, and say that all were. At least one of the sectors
     /// that the rule is about is not written; of several, at least one is.
     Partial,
     /// As `partial`, but fail.

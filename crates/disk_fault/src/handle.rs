@@ -25,7 +25,7 @@ pub struct FaultDiskHandle {
     /// is chosen, and the inspection tree shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// What happens to requests. A request meets the rules in this order.
+    /// What happens to requests, which meet the rules in this order. The page on faulty disks has what a rule can say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
 }
@@ -34,19 +34,20 @@ pub struct FaultDiskHandle {
 impl ResourceHandle<DiskHandleKind> for FaultDiskHandle {
     const ID: &'static str = "fault";
 
+    fn check(&self, path: &JsonPath) -> Result<(), ResolveError> {
+        check_all(&self.rules).map_err(|error| located(path, error))
+    }
+
     async fn resolve(
         self,
         context: &ResolveContext<'_>,
         wanted: ResolveDiskParameters,
     ) -> Result<ResolvedDisk, Failure> {
-        let located = |error| located(context.path(), error);
-        // First: opening a disk can mean making it.
-        check_all(&self.rules).map_err(located)?;
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << SEED_BITS));
         let mut options = FaultOptions::new(seed, Clock::real());
         options.rules = self.rules;
         let ResolvedDisk(disk) = context.resolve(self.disk, wanted).await?;
-        let (disk, _control) = FaultDisk::new(disk, options).map_err(located)?;
+        let (disk, _control) = FaultDisk::new(disk, options)?;
         Ok(ResolvedDisk(Disk::new(disk)?))
     }
 }

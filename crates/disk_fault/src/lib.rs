@@ -56,3 +56,10 @@ pub use handle::FaultDiskHandle;
 pub use operation::Operation;
 pub use rule::{AFTER_SECONDS_MAX, Rule, SectorRange};
 pub use rules::RULES_MAX;
+
+/// Pages of the project whose examples are compiled and run together with ours.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/faults.md")]
+    mod faults {}
+}

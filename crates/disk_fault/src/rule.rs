@@ -33,7 +33,7 @@ pub struct Rule {
     /// Let so much time pass first, in seconds since the rule was added or changed.
     #[serde(default, skip_serializing_if = "is_at_once")]
     pub after_seconds: f64,
-    /// Strike only each so-maniest of the requests that come after `after_requests`.
+    /// Of the requests that come after `after_requests`, counted from 1, strike those whose number is a multiple of this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
     /// Strike with this probability, from 0 to 1.

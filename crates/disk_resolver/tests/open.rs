@@ -156,6 +156,10 @@ fn a_file_is_not_made_for_a_faulty_disk_whose_rules_are_refused() {
         "layers[1].rules[1].operations[0]: \"misdirect\" cannot be done to unmap; it can be done to: read, write, write_zeroes"
     );
     assert!(!dir.path().join("made.raw").exists());
+    let config = Config::from_text("d.json", &json, dir.path()).unwrap();
+    let mistakes = config.check(&resolver(), false);
+    let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(mistakes, [format!("d.json:2: {error}")]);
 }
 
 #[test]

@@ -25,7 +25,9 @@ impl ReservedKeys {
     pub(crate) fn of<K: ResourceKind>() -> Self {
         Self {
             names: schema::reserved_names::<K>(),
-            check: de::check_map::<K::Reserved>,
+            check: |fields, path, taken| {
+                de::check_map::<K::Reserved>(fields, path, taken, |_, _| Ok(()))
+            },
         }
     }
 

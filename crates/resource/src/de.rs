@@ -54,17 +54,19 @@ pub(crate) fn from_map<T: DeserializeOwned>(
         .map_err(|error| error.at(&place).into_error(path, also_known))
 }
 
-/// As [`from_map`], for the sake of the errors and of the descriptions inside.
+/// As [`from_map`], for the sake of the errors and of the descriptions inside. What is read has a word in it too.
 pub(crate) fn check_map<T: DeserializeOwned>(
     fields: Map<String, Value>,
     path: &JsonPath,
     also_known: &[String],
+    check: impl FnOnce(&T, &JsonPath) -> Result<(), ResolveError>,
 ) -> Result<Vec<Nested>, ResolveError> {
     let nested = RefCell::default();
     let place = Place::Root(path, Some(&nested));
     let value = Value::Object(fields);
-    T::deserialize(Node::new(&value, &place))
+    let read = T::deserialize(Node::new(&value, &place))
         .map_err(|error| error.at(&place).into_error(path, also_known))?;
+    check(&read, path)?;
     Ok(nested.into_inner())
 }
 

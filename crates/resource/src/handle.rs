@@ -1,6 +1,8 @@
 //! What a kind and a type of that kind consist of.
 
 use crate::context::ResolveContext;
+use crate::error::ResolveError;
+use crate::path::JsonPath;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -41,6 +43,19 @@ pub struct NoReserved {}
 pub trait ResourceHandle<K: ResourceKind>: DeserializeOwned + JsonSchema + Send + 'static {
     /// The value of the key `type`; snake_case.
     const ID: &'static str;
+
+    /// What is wrong with the data beyond what its types say, as far as that can be seen without building: values that do not fit
+    /// each other. `path` is the place of the description, to which the mistake's own is added.
+    ///
+    /// It is asked before [`resolve`](Self::resolve), and by [`ResourceResolver::check`](crate::ResourceResolver::check).
+    ///
+    /// # Errors
+    ///
+    /// The first mistake, mostly a [`ResolveError::bad_value`].
+    fn check(&self, path: &JsonPath) -> Result<(), ResolveError> {
+        let _ = path;
+        Ok(())
+    }
 
     /// Builds the thing. Descriptions inside this one are resolved with [`ResolveContext::resolve`], several at once if
     /// they do not depend on each other.

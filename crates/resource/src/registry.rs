@@ -85,7 +85,7 @@ impl ResourceResolver {
             handle_name: std::any::type_name::<H>(),
             code: Box::new(Box::new(Typed::<H>(PhantomData)) as Box<dyn Code<K>>),
             schema: H::json_schema,
-            check: de::check_map::<H>,
+            check: |fields, path, taken| de::check_map(fields, path, taken, H::check),
         };
         schema::check_fields::<K, H>();
         let known = self.kind_mut::<K>().types.entry(H::ID).or_insert(entry);
@@ -253,6 +253,7 @@ impl<K: ResourceKind, H: ResourceHandle<K>> Code<K> for Typed<H> {
         input: K::Input,
     ) -> Result<K::Output, Failure> {
         let handle: H = handle_from(cx, fields, &taken)?;
+        handle.check(cx.path())?;
         handle.resolve(cx, input).await
     }
 }

@@ -110,6 +110,10 @@ fn a_wrong_description_is_refused_with_its_path() {
             r#"filled: this should be true or false, not "yes""#,
         ),
         (
+            r#"{ "type": "group", "shapes": [{ "type": "circle", "radius": 0, "weight": 0 }] }"#,
+            "shapes[0].weight: a circle weighs something, or nobody knows what",
+        ),
+        (
             r#"{ "type": "circle", "radius": 0 }"#,
             "radius: a circle needs a radius",
         ),
@@ -158,7 +162,8 @@ fn a_check_finds_every_mistake_and_builds_nothing() {
         { "type": "stored", "path": "does not exist" },
         { "type": "circel" },
         { "type": "circle", "radius": 1, "filled": 7 },
-        { "type": "group", "shapes": [ { "type": "circle" }, { "type": "circle", "radius": 0 } ] },
+        { "type": "group", "shapes": [ { "type": "circle" }, { "type": "circle", "radius": 0 },
+            { "type": "circle", "radius": 1, "weight": 0 } ] },
         { "type": "sheet", "filled": true, "drawn": { "type": "circle", "radius": 1, "x": 1 } },
         { "type": "sheet", "drawn": { "type": "circle", "radius": 1 }, "pinned": { "type": "circle" } }
     ] }"#;
@@ -171,6 +176,7 @@ fn a_check_finds_every_mistake_and_builds_nothing() {
             r#"shapes[1].type: unknown type of shape "circel"; did you mean "circle"?"#,
             "shapes[2].filled: this should be true or false, not 7",
             "shapes[3].shapes[0].radius: this key is missing",
+            "shapes[3].shapes[2].weight: a circle weighs something, or nobody knows what",
             "shapes[4].drawn.x: unknown key; the keys here are: radius, weight, filled",
             "shapes[5].pinned.type: \"circle\" is a type of shape, not of paper; write {\"type\": \"sheet\", \"drawn\": ...}",
         ]

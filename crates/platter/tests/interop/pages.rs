@@ -42,6 +42,11 @@ fn the_control_socket_works_as_written() {
 }
 
 #[test]
+fn faulty_disks_fail_as_written() {
+    try_page(include_str!("../../../../docs/faults.md"));
+}
+
+#[test]
 fn tls_works_as_written() {
     try_page(include_str!("../../../../docs/nbd.md"));
 }

@@ -4,8 +4,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 use resource::{
-    ByteSize, Failure, NoReserved, ResolveContext, Resource, ResourceHandle, ResourceKind,
-    ResourceResolver, async_trait,
+    ByteSize, Failure, JsonPath, NoReserved, ResolveContext, ResolveError, Resource,
+    ResourceHandle, ResourceKind, ResourceResolver, async_trait,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,16 @@ pub(crate) struct Circle {
 #[async_trait]
 impl ResourceHandle<Shape> for Circle {
     const ID: &'static str = "circle";
+
+    fn check(&self, path: &JsonPath) -> Result<(), ResolveError> {
+        match self.weight {
+            Some(ByteSize(0)) => {
+                let message = "a circle weighs something, or nobody knows what";
+                Err(ResolveError::bad_value(path.key("weight"), message))
+            }
+            _ => Ok(()),
+        }
+    }
 
     async fn resolve(self, cx: &ResolveContext<'_>, scale: u32) -> Result<String, Failure> {
         if self.radius == 0 {
