@@ -107,6 +107,10 @@ fn add_layers<'a>(subjects: &mut Vec<Subject<'a>>, export: &str, prefix: &str, d
             add_layers(subjects, export, &format!("{layer}/"), backing);
         }
     }
+    // A disk around another one: what is inside of it has the names that it had without it.
+    if let Some(below) = disk.get("disk") {
+        add_layers(subjects, export, prefix, below);
+    }
 }
 
 fn parts(object: Option<&Value>) -> impl Iterator<Item = (&str, &Value)> {
@@ -235,6 +239,15 @@ mod tests {
         let disk = json!({ "layers": { "1": { "layer_type": "disk", "backing": inner } } });
         let page = page(&json!({ "exports": { "x": { "disk": disk } } }));
         let expected = "platter_layer_committed_bytes{export=\"x\",layer=\"1/0\",type=\"ram\"} 7\n";
+        assert!(page.contains(expected), "{page}");
+    }
+
+    #[test]
+    fn layers_inside_of_a_disk_that_is_around_them_are_found() {
+        let stack = json!({ "layers": { "1": { "layer_type": "ram", "backing": { "committed_size": 7 } } } });
+        let disk = json!({ "disk_type": "fault", "disk": stack });
+        let page = page(&json!({ "exports": { "x": { "disk": disk } } }));
+        let expected = "platter_layer_committed_bytes{export=\"x\",layer=\"1\",type=\"ram\"} 7\n";
         assert!(page.contains(expected), "{page}");
     }
 

@@ -33,6 +33,10 @@ pub(crate) fn of_disk(disk: &Disk) -> Vec<Layer> {
 
 fn of_tree(tree: &Value, place: &str) -> Vec<Layer> {
     let layers = tree.get("layers");
+    if let (None, Some(below)) = (layers, tree.get("disk")) {
+        // A disk around another one, whose layers are its own.
+        return of_tree(below, &format!("{place}disk/"));
+    }
     let parts = (0..).map_while(|index: usize| {
         let part = layers?.get(index.to_string())?;
         Some((index, part))
@@ -45,12 +49,17 @@ fn of_tree(tree: &Value, place: &str) -> Vec<Layer> {
             index,
             id: part["id"].as_u64()?,
             layer_type: text(&backing["disk_type"]).or_else(|| text(&part["layer_type"]))?,
-            name: text(&backing["path"]).or_else(|| text(&backing["uri"])),
+            name: text(&innermost(backing)["path"]).or_else(|| text(&innermost(backing)["uri"])),
             layers: of_tree(backing, &format!("{path}/backing/")),
             path,
         })
     });
     described.collect()
+}
+
+/// The disk inside of all disks that are around it.
+fn innermost(tree: &Value) -> &Value {
+    tree.get("disk").map_or(tree, innermost)
 }
 
 impl Layer {
@@ -118,5 +127,22 @@ mod tests {
             leaf["layers"] = json!([]);
             leaf
         });
+    }
+
+    #[test]
+    fn layers_are_found_inside_of_a_disk_that_is_around_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("base.raw"), [7; 4096]).unwrap();
+        let json = r#"{ "type": "fault", "disk": { "type": "layered", "layers": [ { "type": "ram" },
+            { "type": "fault", "disk": { "type": "file", "path": "base.raw" } } ] } }"#;
+        let disk = block_on(disk_resolver::open_disk(json, dir.path(), true)).unwrap();
+        let layers = of_disk(&disk);
+        assert_eq!(layers.len(), 2);
+        assert_eq!(layers[1].path, "disk/layers/1");
+        assert_eq!(layers[1].layer_type, "fault");
+        assert!(layers[1].name.as_ref().unwrap().ends_with("base.raw"));
+        let status = block_on(disk.block_status(0, 8)).unwrap();
+        let id = status.extents()[0].layer.unwrap().get();
+        assert_eq!(Layer::find(&layers, id).unwrap(), &layers[1]);
     }
 }

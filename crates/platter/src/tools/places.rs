@@ -148,6 +148,7 @@ mod tests {
         let file = json!({ "type": "file", "path": "a" });
         let stack = json!({ "type": "layered", "layers": [ { "type": "disk", "disk": file }, { "type": "ram" } ] });
         assert_eq!(top(&stack), &file);
+        assert_eq!(top(&json!({ "type": "fault", "disk": stack })), &file);
         assert_eq!(top(&file), &file);
     }
 }
