@@ -29,6 +29,7 @@ pub const STEPS_MAX: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[schemars(rename = "FaultAction")]
 pub enum Action {
     /// Let some time pass first; see the table of delays.
     Delay(Delay),
@@ -129,6 +130,7 @@ impl Action {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[schemars(rename = "FaultDelay")]
 pub enum Delay {
     /// So many milliseconds, each time.
     FixedMs(f64),
@@ -141,6 +143,7 @@ pub enum Delay {
 /// A step of a histogram of delays.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FaultDelayStep")]
 pub struct DelayStep {
     /// The longest delay of this step, in milliseconds. The shortest is the longest of the step before, or 0.
     pub to_ms: f64,
@@ -215,6 +218,7 @@ fn check_ms(ms: f64, from: f64, path: &JsonPath) -> Result<(), Invalid> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[schemars(rename = "FaultError")]
 pub enum InjectedError {
     /// The store failed.
     Io,

@@ -8,6 +8,7 @@ use std::ops::Range;
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "FaultOperation")]
 pub enum Operation {
     /// Reading sectors.
     Read,

@@ -18,6 +18,7 @@ pub const AFTER_SECONDS_MAX: f64 = 1e9;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
+#[schemars(rename = "FaultRule")]
 pub struct Rule {
     /// What it does to a request.
     pub action: Action,

@@ -319,3 +319,73 @@ fn memory_that_changes_after_a_write_changes_nothing_that_is_kept() {
     assert_eq!(world.stamps()[1], 1);
     assert_eq!(block_on(read(&world.disk, 1, 1)).unwrap(), [1; SECTOR]);
 }
+
+#[test]
+fn what_was_being_written_in_a_power_cut_does_not_come_over_what_comes_after_it() {
+    let (disk, control, below) = scripted();
+    block_on(write(&disk, 1, 1, 1)).unwrap();
+    let gate = below.script().hold(Scripted::Write, When::Before);
+    {
+        let mut flush = pin!(disk.sync_cache());
+        assert!(block_on(poll_once(&mut flush)).is_none());
+    }
+    control.drop_unflushed();
+    let mut after = pin!(write_durably(&disk, 1, 2));
+    assert!(block_on(poll_once(&mut after)).is_none());
+    gate.open();
+    block_on(&mut after).unwrap();
+    assert_eq!(stamps(&disk, 1, 1), [2]);
+}
+
+#[test]
+fn a_read_does_not_show_what_came_below_while_something_newer_was_kept() {
+    for is_idle in [true, false] {
+        let (disk, _control, below) = scripted();
+        if !is_idle {
+            block_on(write(&disk, 9, 1, 9)).unwrap();
+        }
+        let reading = below.script().hold(Scripted::Read, When::Before);
+        let mut read = pin!(read(&disk, 1, 1));
+        assert!(block_on(poll_once(&mut read)).is_none());
+        let writing = below.script().hold(Scripted::Write, When::Before);
+        let mut direct = pin!(write_durably(&disk, 1, 1));
+        assert!(block_on(poll_once(&mut direct)).is_none());
+        // Newer than the direct write, and below before it; neither of the two is told yet.
+        block_on(write(&disk, 1, 1, 2)).unwrap();
+        let _written_back = below.script().hold(Scripted::Write, When::After);
+        let mut unmap = pin!(disk.unmap(1, 1, false));
+        assert!(block_on(poll_once(&mut unmap)).is_none());
+        let _written = below.script().hold(Scripted::Write, When::After);
+        writing.open();
+        assert!(block_on(poll_once(&mut direct)).is_none());
+        reading.open();
+        let data = block_on(poll_once(&mut read)).unwrap().unwrap();
+        assert_eq!(data[0], 2, "others have read 2, and may read it again");
+    }
+}
+
+#[test]
+fn two_pieces_that_share_sectors_are_never_written_at_once() {
+    let (disk, control, below) = scripted();
+    let begin_to_write = |sector: u64| {
+        let gate = below.script().hold(Scripted::Write, When::Before);
+        let mut zero = pin!(disk.write_zeroes(sector, 1, false, true, false));
+        assert!(block_on(poll_once(&mut zero)).is_none());
+        gate
+    };
+    block_on(write(&disk, 0, 4, 1)).unwrap();
+    block_on(write(&disk, 5, 1, 2)).unwrap();
+    let first = begin_to_write(0);
+    let second = begin_to_write(5);
+    let mut unmap = pin!(disk.unmap(5, 1, false));
+    assert!(block_on(poll_once(&mut unmap)).is_none());
+    // It is in the way of the unmap, and shares a sector with what is being written.
+    block_on(write(&disk, 3, 3, 3)).unwrap();
+    second.open();
+    assert!(block_on(poll_once(&mut unmap)).is_none());
+    first.open();
+    block_on(&mut unmap).unwrap();
+    block_on(disk.sync_cache()).unwrap();
+    control.drop_unflushed();
+    assert_eq!(stamps(&disk, 0, 6), [1, 1, 1, 3, 3, 0]);
+}
