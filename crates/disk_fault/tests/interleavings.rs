@@ -206,22 +206,25 @@ fn check(seed: u64, drops: bool) {
     }
 }
 
-#[test]
-fn what_was_replaced_never_comes_back_and_what_was_flushed_stays() {
+/// Some seeds that are always used, and some that were never used before.
+#[allow(
+    clippy::print_stdout,
+    reason = "the runner of tests keeps it for those that fail"
+)]
+fn seeds() -> impl Iterator<Item = u64> {
     let fresh = fastrand::u64(..);
     println!("the fresh seeds begin at {fresh}");
-    for seed in (0..RUNS).chain(fresh..fresh.saturating_add(RUNS / 3)) {
-        check(seed, false);
-    }
+    (0..RUNS).chain(fresh..fresh.saturating_add(RUNS / 3))
+}
+
+#[test]
+fn what_was_replaced_never_comes_back_and_what_was_flushed_stays() {
+    seeds().for_each(|seed| check(seed, false));
 }
 
 #[test]
 fn so_it_does_where_requests_are_dropped_half_way() {
-    let fresh = fastrand::u64(..);
-    println!("the fresh seeds begin at {fresh}");
-    for seed in (0..RUNS).chain(fresh..fresh.saturating_add(RUNS / 3)) {
-        check(seed, true);
-    }
+    seeds().for_each(|seed| check(seed, true));
 }
 
 /// What may be found in a sector after a power cut: what was durable, or anything later.
