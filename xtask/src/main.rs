@@ -4,6 +4,7 @@
 //! - `test` runs every ring of tests, the one against real programs included.
 //! - `tidy` checks what the compiler does not: which crate may use which, door signs, links,
 //!   generated pages, code shown in pages, unsafe code, manifests.
+//! - `fuzz` tries hostile input for some seconds.
 //! - `docs` writes the generated pages anew.
 //! - `bench` measures us against a peer, side by side in one run.
 //!
@@ -18,6 +19,7 @@
 mod bench;
 mod ci;
 mod docs;
+mod fuzz;
 mod peers;
 mod run;
 mod test;
@@ -52,6 +54,8 @@ enum Command {
     Test(test::Args),
     /// Check crate rows, door signs, unsafe code, manifests, links and generated pages
     Tidy,
+    /// Try hostile input on everything that takes input from outside
+    Fuzz(fuzz::Args),
     /// Write the generated pages of the documentation anew
     Docs,
     /// Measure Platter against a peer, side by side in one run
@@ -75,6 +79,7 @@ fn dispatch(command: Command, workspace: &Workspace) -> Fallible {
         Command::Ci(args) => ci::run(workspace, &args),
         Command::Test(args) => test::run(workspace, &args).map(|summary| println!("{summary}")),
         Command::Tidy => tidy::run(workspace),
+        Command::Fuzz(args) => fuzz::run(workspace, &args),
         Command::Docs => docs::run(workspace),
         Command::Bench(command) => bench::run(workspace, &command),
     }

@@ -97,7 +97,7 @@ fn short_form(text: &str) -> Result<Form, String> {
             key
         };
         if options.iter().any(|(known, _)| known == key) {
-            return Err(format!("{key} is given twice"));
+            return Err(format!("{} is given twice", key.escape_debug()));
         }
         options.push((key.to_owned(), value));
     }
@@ -156,7 +156,7 @@ impl LayerSpec {
             let forms: Vec<String> = forms.into_iter().map(|(form, _)| form).collect();
             let mut reason = format!("there is no type {id:?}; there are: {}", forms.join(", "));
             if id.contains(['.', '/']) {
-                reason += &format!(". A raw image is written file:{id}");
+                reason += &format!(". A raw image is written file:{}", id.escape_debug());
             }
             self.refuse(reason)
         })
@@ -184,7 +184,7 @@ impl LayerSpec {
                 None => true.into(),
             };
             if object.insert(key.clone(), value).is_some() {
-                return Err(self.refuse(format!("{key} is given twice")));
+                return Err(self.refuse(format!("{} is given twice", key.escape_debug())));
             }
         }
         Ok(Value::Object(object))

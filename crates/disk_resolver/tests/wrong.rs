@@ -349,3 +349,17 @@ fn a_read_only_layer_is_seen_without_opening_it_where_it_would_be_written() {
     assert!(mistakes(false, &below).is_empty());
     assert!(mistakes(false, &through(&below)).is_empty());
 }
+
+#[test]
+fn a_layer_that_is_no_text_for_a_terminal_is_refused_in_text_for_one() {
+    for spec in [
+        "base\u{1b}[31m.raw",
+        "a\0.b",
+        "a\n/b",
+        "x,k\u{7f}=1,k\u{7f}=2",
+        "ram:\r",
+    ] {
+        let message = layers_refused(&[spec]);
+        assert!(!message.contains(char::is_control), "{message:?}");
+    }
+}
