@@ -5,6 +5,8 @@
 //!
 //! - `nbd_handshake`, `nbd_transmission`: bytes to a live server, its replies taken apart, data compared with a byte array.
 //! - `config_json`, `layer_spec`: texts through the resolver.
+//! - `request_buffers`, `stack_operations`: operations chosen by the bytes, each compared with a byte array.
+//! - `inspect_tree`, `control_socket`: paths, updates and requests to a live tree, and to the daemon's control socket.
 //!
 //! ```
 //! fuzz::layer_spec::run(b"ram:1G,read_cache");
@@ -22,10 +24,13 @@ use cap::Cap;
 use std::alloc::System;
 
 pub mod config_json;
+pub mod inspect_tree;
 pub mod layer_spec;
 pub mod leaks;
 pub mod nbd_handshake;
 pub mod nbd_transmission;
+pub mod request_buffers;
+pub mod stack_operations;
 
 mod policy;
 mod server;

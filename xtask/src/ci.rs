@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
-use crate::{Fallible, docs, run, test, tidy};
+use crate::{Fallible, docs, fuzz, run, test, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -40,6 +40,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
             )?;
             tests = Some(summary);
             Ok(())
+        }),
+        step("fuzz", || {
+            let args = fuzz::Args {
+                seconds: 10,
+                target: None,
+            };
+            fuzz::run(workspace, &args)
         }),
     ];
     println!("\n{}", table(&outcomes));

@@ -63,7 +63,7 @@ impl RamDiskLayer {
     fn set_sector_count(&self, new: &str) -> Result<(), String> {
         let sector_count = new
             .parse()
-            .map_err(|_| format!("`{new}` is not a number of sectors"))?;
+            .map_err(|_| format!("{new:?} is not a number of sectors"))?;
         self.check_sector_count(sector_count)
             .map_err(|error| error.to_string())?;
         futures_lite::future::block_on(self.store.resize(sector_count));

@@ -104,3 +104,11 @@ fn sectors_that_a_shrink_took_have_no_status() {
         }
     }
 }
+
+#[test]
+fn what_is_no_number_of_sectors_is_refused_in_text_for_a_terminal() {
+    let layer = RamDiskLayer::new(1 << 20).unwrap();
+    let refused = block_on(inspect::update("sector_count", "4\u{11}\u{1b}[31m", &layer));
+    let message = refused.expect_err("it is no number").to_string();
+    assert!(!message.contains(char::is_control), "{message:?}");
+}

@@ -27,7 +27,7 @@ const LOOPBACK: &str = "127.0.0.1";
 
 /// Why a text is no [`ListenAddress`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not an address to listen on: {reason}")]
+#[error("`{}` is not an address to listen on: {reason}", .text.escape_debug())]
 pub struct InvalidListenAddress {
     text: String,
     reason: &'static str,
@@ -158,6 +158,13 @@ mod tests {
             host: host.to_owned(),
             port,
         }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_in_text_for_a_terminal() {
+        let refused = "tcp:\u{1b}[31m".parse::<ListenAddress>();
+        let message = refused.expect_err("it is no address").to_string();
+        assert!(!message.contains(char::is_control), "{message:?}");
     }
 
     #[test]
