@@ -24,6 +24,7 @@ use cap::Cap;
 use std::alloc::System;
 
 pub mod config_json;
+pub mod control_socket;
 pub mod inspect_tree;
 pub mod layer_spec;
 pub mod leaks;

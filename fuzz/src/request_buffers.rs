@@ -42,7 +42,7 @@ fn guest(input: &mut Unstructured<'_>) -> Result<()> {
     });
     let memory = GuestMemory::from_regions(regions.into()).expect("they do not overlap");
     let byte_at = |at: usize| match at {
-        _ if at < START || at >= END || HOLE.contains(&at) => None,
+        _ if !(START..END).contains(&at) || HOLE.contains(&at) => None,
         _ => Some((0, !ROM.contains(&at))),
     };
     let mut model = Model {

@@ -12,4 +12,4 @@ mod server;
 pub(crate) use client::Connection;
 pub(crate) use commands::{export, inspect, resize, set};
 pub(crate) use protocol::Refusal;
-pub(crate) use server::{bind, serve};
+pub(crate) use server::{bind, serve, serve_client};

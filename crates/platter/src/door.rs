@@ -245,6 +245,11 @@ impl AsFd for Threshold {
 }
 
 impl Client {
+    /// One that came in some other way than through a door.
+    pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
+        Self(socket)
+    }
+
     fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
         set_socket_timeout(&self.0, Timeout::Recv, patience)?;
         set_socket_timeout(&self.0, Timeout::Send, patience)?;

@@ -18,6 +18,7 @@ pub(crate) fn run(workspace: &Workspace) -> Fallible {
     findings.extend(door_signs(workspace)?);
     findings.extend(unsafe_attributes(workspace)?);
     findings.extend(manifests(workspace)?);
+    findings.extend(fuzz_crate(workspace)?);
     findings.extend(links::check(&workspace.root)?);
     findings.extend(excerpts::check(&workspace.root)?);
     findings.extend(named_tests::check(&workspace.root)?);
@@ -60,6 +61,22 @@ fn unsafe_attributes(workspace: &Workspace) -> Fallible<Vec<String>> {
             let found = unsafe_code::check(&one.name, &read(&file)?);
             findings.extend(found.map(|problem| format!("{place}:{problem}")));
         }
+    }
+    Ok(findings)
+}
+
+/// The fuzz targets are a workspace of their own, which declares its own versions; the other rules hold for them too.
+fn fuzz_crate(workspace: &Workspace) -> Fallible<Vec<String>> {
+    let folder = workspace.root.join("fuzz");
+    let library = folder.join("src/lib.rs");
+    let mut findings = Vec::new();
+    if let Err(problem) = door_sign::check(&read(&library)?, true) {
+        findings.push(format!("{}: {problem}", workspace.relative(&library)));
+    }
+    for file in files_below(&folder, ".rs")? {
+        let place = workspace.relative(&file);
+        let found = unsafe_code::check("fuzz", &read(&file)?);
+        findings.extend(found.map(|problem| format!("{place}:{problem}")));
     }
     Ok(findings)
 }

@@ -42,7 +42,11 @@ pub(crate) fn serve(listener: LocalListener, daemon: Arc<Daemon>) -> Result<Door
     .map_err(Failure::running)
 }
 
-fn serve_client(daemon: &Daemon, client: Client) -> io::Result<()> {
+/// Answers one client until it leaves.
+///
+/// # Errors
+/// If it does not take its replies.
+pub(crate) fn serve_client(daemon: &Daemon, client: Client) -> io::Result<()> {
     let mut requests = BufReader::new(client.clone());
     let mut replies = client;
     let mut line = Vec::new();
