@@ -4,6 +4,7 @@
 //! that has a message. When the client leaves, so does the daemon's thread, and every export that there is can be read.
 
 use crate::leaks::{Watch, bound_memory};
+use crate::policy::may_open_without_files;
 use disk_resolver::resolver;
 use disklayer_ram::ram_disk;
 use frontend_nbd::{Export, Limits, Server, ServerHandle};
@@ -94,18 +95,8 @@ fn check_reply(line: &[u8], reply: &Value) {
 
 /// Paths in a request are anywhere, so none that opens a file is made, and none of a server or a disk that waits.
 fn may_be_sent(line: &[u8]) -> bool {
-    line.len() < 1 << 20 && serde_json::from_slice(line).map_or(true, |value| is_harmless(&value))
-}
-
-fn is_harmless(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.iter().all(is_harmless),
-        Value::Object(fields) => {
-            let kind = fields.get("type").and_then(Value::as_str);
-            !matches!(kind, Some("file" | "nbd" | "fault")) && fields.values().all(is_harmless)
-        }
-        _ => true,
-    }
+    line.len() < 1 << 20
+        && serde_json::from_slice(line).map_or(true, |value| may_open_without_files(&value))
 }
 
 /// What was added or resized can be read, up to its last sector.
