@@ -1,7 +1,7 @@
 //! Requests to a live server, and what their replies say, compared with a byte array.
 //!
-//! The first byte chooses how requests are framed; then come steps, each a kind and its numbers. Requests may be nonsense: then they must
-//! fail and change nothing. At the end some bytes follow as they are, and the connection must end.
+//! The first byte chooses how requests are framed; then come bursts of requests that are under way together. Requests may be nonsense:
+//! then they must fail and change nothing. At the end some bytes follow as they are, and the connection must end.
 
 use crate::leaks::{Watch, bound_memory};
 use crate::server::{Client, Offered};
@@ -9,14 +9,18 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use nbd_protocol::command_flag::{DF, FAST_ZERO, FUA, NO_HOLE, PAYLOAD_LEN, REQ_ONE};
 use nbd_protocol::reply::ChunkPayload;
 use nbd_protocol::{
-    BASE_ALLOCATION, Command, ContextRequest, Errno, Framing, InfoRequest, OptionHeader,
-    OptionKind, OptionReplyHeader, ReplyHeader, ReplyKind, Request, extent_flag, greeting,
+    BASE_ALLOCATION, ChunkHeader, Command, ContextRequest, Errno, Framing, InfoRequest,
+    OptionHeader, OptionKind, OptionReplyHeader, ReplyHeader, ReplyKind, Request, extent_flag,
+    greeting,
 };
+use std::collections::BTreeMap;
 
 static WATCH: Watch = Watch::new();
 const MEMORY_BYTES_MAX: usize = 80 << 20;
 const SIZE: usize = 128 << 10;
 const STEPS_MAX: usize = 64;
+/// So few that their data is less than what a connection may hold: the server takes all of them in without being read.
+const BURST_MAX: usize = 6;
 
 /// One run.
 pub fn run(bytes: &[u8]) {
@@ -35,9 +39,12 @@ pub fn run(bytes: &[u8]) {
             if input.is_empty() || matches!(input.ratio(1_u8, 32), Ok(true) | Err(_)) {
                 break;
             }
-            match random_request(&mut input, framing) {
-                Ok(wanted) => session.step(wanted),
-                Err(_) => break,
+            let Ok(burst) = random_burst(&mut input, framing) else {
+                break;
+            };
+            session.step(&burst);
+            if burst.iter().any(Wanted::is_goodbye) {
+                break;
             }
         }
         let rest = input.take_rest();
@@ -50,6 +57,39 @@ pub fn run(bytes: &[u8]) {
 struct Wanted {
     request: Request,
     data: Vec<u8>,
+}
+
+impl Wanted {
+    fn is_goodbye(&self) -> bool {
+        self.request.command == Command::Disconnect
+    }
+
+    /// Whether it matters which of the two is done first.
+    fn collides_with(&self, other: &Self) -> bool {
+        let is_change =
+            |wanted: &Self| !matches!(wanted.request.command, Command::Read | Command::BlockStatus);
+        let (a, b) = (&self.request, &other.request);
+        let end = |request: &Request| request.offset.saturating_add(request.len);
+        let overlap = a.offset < end(b) && b.offset < end(a);
+        a.cookie == b.cookie || overlap && (is_change(self) || is_change(other))
+    }
+}
+
+/// Requests that are under way together. The last of them may end the session.
+fn random_burst(input: &mut Unstructured<'_>, framing: Framing) -> Result<Vec<Wanted>> {
+    let mut burst: Vec<Wanted> = Vec::new();
+    for _ in 0..input.int_in_range(1..=BURST_MAX)? {
+        let wanted = random_request(input, framing)?;
+        if burst.iter().any(|other| other.collides_with(&wanted)) {
+            break;
+        }
+        let is_last = wanted.is_goodbye();
+        burst.push(wanted);
+        if is_last {
+            break;
+        }
+    }
+    Ok(burst)
 }
 
 fn random_request(input: &mut Unstructured<'_>, framing: Framing) -> Result<Wanted> {
@@ -125,7 +165,6 @@ struct Session {
     client: Client,
     framing: Framing,
     model: Vec<u8>,
-    is_over: bool,
 }
 
 impl Session {
@@ -142,7 +181,6 @@ impl Session {
             client,
             framing,
             model: vec![0; SIZE],
-            is_over: false,
         };
         if let Some(option) = chosen {
             session.ask(option, &[]);
@@ -176,80 +214,90 @@ impl Session {
         }
     }
 
-    fn step(&mut self, wanted: Wanted) {
-        if self.is_over {
-            return;
+    /// Sends all at once, takes the replies in whatever order they come, and compares.
+    fn step(&mut self, burst: &[Wanted]) {
+        let mut bytes = Vec::new();
+        for Wanted { request, data } in burst {
+            bytes.extend_from_slice(&request.encode(self.framing));
+            bytes.extend_from_slice(data);
         }
-        let Wanted { request, data } = wanted;
-        let head = request.encode(self.framing);
-        let sent = self.client.send(&[&head[..], &data].concat());
-        sent.expect("it listens");
-        if request.command == Command::Disconnect {
-            self.is_over = true;
-            self.client.finish_sending();
-            return;
+        self.client.send(&bytes).expect("it listens");
+        let requests = burst.iter().map(|wanted| wanted.request);
+        let requests = requests.filter(|request| request.command != Command::Disconnect);
+        let answers = self.answers(requests.collect());
+        for (wanted, answer) in burst.iter().zip(answers) {
+            self.judge(&wanted.request, &wanted.data, &answer);
         }
-        let answer = self.answer(&request);
-        self.judge(&request, &data, &answer);
     }
 
-    /// All of the reply to the only request that is under way.
-    fn answer(&mut self, request: &Request) -> Answer {
-        let mut answer = Answer::default();
+    /// The replies to all requests that are under way, in the order of the requests.
+    fn answers(&mut self, requests: Vec<Request>) -> Vec<Answer> {
+        let mut answers: Vec<_> = requests.iter().map(|_| Answer::default()).collect();
+        let mut waiting: BTreeMap<_, _> = (0..requests.len())
+            .map(|index| (requests[index].cookie, index))
+            .collect();
+        assert_eq!(waiting.len(), requests.len(), "each has a name of its own");
+        while !waiting.is_empty() {
+            let header = self.header();
+            let (ReplyHeader::Simple { cookie, .. }
+            | ReplyHeader::Chunk(ChunkHeader { cookie, .. })) = header;
+            let index = *waiting.get(&cookie).expect("a request that is waiting");
+            if self.take_reply(header, &requests[index], &mut answers[index]) {
+                waiting.remove(&cookie);
+            }
+        }
+        answers
+    }
+
+    /// Takes the rest of a message. Returns whether it was the last for its request.
+    fn take_reply(&mut self, header: ReplyHeader, request: &Request, answer: &mut Answer) -> bool {
+        assert!(header.allowed_in(self.framing), "{header:?}");
         let is_read = request.command == Command::Read;
-        loop {
-            let (header, payload) = self.message(request);
-            assert!(header.allowed_in(self.framing), "{header:?}");
-            let chunk = match header {
-                ReplyHeader::Simple { errno, cookie } => {
-                    assert_eq!(cookie, request.cookie);
-                    answer.errno = errno;
-                    answer.filled_len = payload.len();
-                    answer.data = payload;
-                    return answer;
-                }
-                ReplyHeader::Chunk(chunk) => chunk,
-            };
-            assert_eq!(chunk.cookie, request.cookie);
-            assert!(chunk.offset.is_none_or(|offset| offset == request.offset));
-            match ChunkPayload::decode(chunk.kind, &payload).expect("a chunk") {
-                ChunkPayload::None => assert!(chunk.is_last),
-                ChunkPayload::Data { offset, data } => {
-                    assert!(is_read && offset >= request.offset);
-                    answer.data.resize(request.len as usize, 0);
-                    let start = (offset - request.offset) as usize;
-                    answer.data[start..start + data.len()].copy_from_slice(data);
-                    answer.filled_len += data.len();
-                }
-                ChunkPayload::BlockStatus { extents, .. } => {
-                    assert_eq!(request.command, Command::BlockStatus);
-                    let extents = extents.map(|extent| (extent.len, extent.value));
-                    answer.extents.extend(extents);
-                }
-                ChunkPayload::Error { errno, .. } => answer.errno = errno.code(),
-                other => panic!("this server sends no {other:?}"),
+        let payload_len = match header {
+            ReplyHeader::Simple { errno: 0, .. } if is_read => request.len,
+            ReplyHeader::Simple { .. } => 0,
+            ReplyHeader::Chunk(chunk) => chunk.payload_len,
+        };
+        let payload = self.client.receive_vec(payload_len as usize);
+        let payload = payload.expect("all of a payload");
+        let chunk = match header {
+            ReplyHeader::Simple { errno, .. } => {
+                answer.errno = errno;
+                answer.filled_len = payload.len();
+                answer.data = payload;
+                return true;
             }
-            if chunk.is_last {
-                return answer;
+            ReplyHeader::Chunk(chunk) => chunk,
+        };
+        assert!(chunk.offset.is_none_or(|offset| offset == request.offset));
+        match ChunkPayload::decode(chunk.kind, &payload).expect("a chunk") {
+            ChunkPayload::None => assert!(chunk.is_last),
+            ChunkPayload::Data { offset, data } => {
+                assert!(is_read && offset >= request.offset);
+                answer.data.resize(request.len as usize, 0);
+                let start = (offset - request.offset) as usize;
+                answer.data[start..start + data.len()].copy_from_slice(data);
+                answer.filled_len += data.len();
             }
+            ChunkPayload::BlockStatus { extents, .. } => {
+                assert_eq!(request.command, Command::BlockStatus);
+                let extents = extents.map(|extent| (extent.len, extent.value));
+                answer.extents.extend(extents);
+            }
+            ChunkPayload::Error { errno, .. } => answer.errno = errno.code(),
+            other => panic!("this server sends no {other:?}"),
         }
+        chunk.is_last
     }
 
-    fn message(&mut self, request: &Request) -> (ReplyHeader, Vec<u8>) {
+    fn header(&mut self) -> ReplyHeader {
         let magic = self.client.receive::<4>().expect("a reply");
         let len = ReplyHeader::len(magic).expect("the beginning of a reply");
         let mut bytes = magic.to_vec();
         bytes.resize(len, 0);
         let received = self.client.receive_into(&mut bytes[4..]);
         received.expect("all of its header");
-        let header = ReplyHeader::decode(&bytes).expect("a header");
-        let payload_len = match header {
-            ReplyHeader::Simple { errno: 0, .. } if request.command == Command::Read => request.len,
-            ReplyHeader::Simple { .. } => 0,
-            ReplyHeader::Chunk(chunk) => chunk.payload_len,
-        };
-        let payload = self.client.receive_vec(payload_len as usize);
-        (header, payload.expect("all of its payload"))
+        ReplyHeader::decode(&bytes).expect("a header")
     }
 
     fn judge(&mut self, request: &Request, data: &[u8], answer: &Answer) {
@@ -312,10 +360,10 @@ impl Session {
         let head = read.encode(self.framing);
         self.client.send(&head).expect("it listens");
         if read.len == 0 {
-            self.answer(&read);
+            self.answers(vec![read]);
             return;
         }
-        let found = self.answer(&read);
+        let found = self.answers(vec![read]).remove(0);
         assert_eq!(found.errno, 0);
         let start = trim.offset as usize;
         for (at, byte) in found.data.into_iter().enumerate() {

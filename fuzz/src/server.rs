@@ -119,12 +119,6 @@ impl Client {
         self.0.read_exact(into).map_err(|error| closed(&error))
     }
 
-    /// Sends nothing more.
-    pub(crate) fn finish_sending(&mut self) {
-        // The server may have closed already.
-        let _ = self.0.shutdown(Shutdown::Write);
-    }
-
     /// Takes whatever comes until the server closes.
     pub(crate) fn drain(&mut self) {
         if let Err(error) = io::copy(&mut self.0, &mut io::sink()) {
