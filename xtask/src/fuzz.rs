@@ -29,7 +29,9 @@ const INSTRUMENTED: &[&str] = &[
     "--cfg=fuzzing",
 ];
 /// Named, so that build scripts and macros are not instrumented.
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+fn platform() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
 /// A single input that takes longer is a hang, and one that needs more memory a leak.
 const INPUT_SECONDS_MAX: u32 = 20;
 const MEMORY_MIB_MAX: u32 = 2048;
@@ -38,11 +40,21 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
     let manifest = read(&workspace.root.join("fuzz/Cargo.toml"))?;
     let targets = chosen(targets(&manifest)?, args.target.as_deref())?;
     build(workspace)?;
+    // One that fails does not hide what the others find.
+    let mut failures = Vec::new();
     for target in &targets {
-        let line = try_target(workspace, target, args.seconds)?;
-        println!("fuzz: {target:<18} {line}");
+        match try_target(workspace, target, args.seconds) {
+            Ok(line) => println!("fuzz: {target:<18} {line}"),
+            Err(failure) => {
+                println!("fuzz: {failure}");
+                failures.push(failure);
+            }
+        }
     }
-    Ok(())
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(failures.join("\n")),
+    }
 }
 
 /// The names of all targets, in the order of the manifest.
@@ -86,7 +98,7 @@ fn build(workspace: &Workspace) -> Fallible {
                 "--release",
                 "--bins",
                 "--target",
-                PLATFORM,
+                &platform(),
             ])
             .args(manifest)
             .arg("--target-dir")
@@ -101,7 +113,7 @@ fn built_in(workspace: &Workspace) -> PathBuf {
 /// Runs one target and returns what it did.
 fn try_target(workspace: &Workspace, target: &str, seconds: u32) -> Fallible<String> {
     let program = built_in(workspace)
-        .join(PLATFORM)
+        .join(platform())
         .join("release")
         .join(target);
     let scratch = built_in(workspace).join("found").join(target);
