@@ -164,3 +164,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_with_a_fraction_is_written_as_it_was_read() {
+    for text in [
+        "131309760.7777777777777",
+        "0.1",
+        "1e-7",
+        "123456.789012345678901",
+    ] {
+        let value = resource::parse(text).unwrap();
+        let exact: f64 = text.parse().unwrap();
+        assert_eq!(value.as_f64(), Some(exact), "{text}");
+        let again = resource::parse(&value.to_string()).unwrap();
+        assert_eq!(again, value, "{text}");
+    }
+}
