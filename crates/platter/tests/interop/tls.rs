@@ -23,7 +23,11 @@ fn certificates(folder: &Path) {
     let issuer = Issuer::new(params, key);
     for side in ["server", "client"] {
         let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // Some QEMUs refuse certificates that name their uses and leave this second one out.
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         params.distinguished_name.push(DnType::CommonName, side);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &issuer).expect("a certificate");
