@@ -1,0 +1,261 @@
+//! Simulated storage as a layer: sectors can be absent.
+
+use crate::crash::Crash;
+use crate::image::{Cell, Image, Piece};
+use crate::operation::all;
+use crate::options::SimOptions;
+use crate::store::{Store, pieces};
+use clock::Clock;
+use disk_backend::check::Intent;
+use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
+use disk_layered::{LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite};
+use inspect::Inspect;
+use scsi_buffers::RequestBuffers;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A persistent layer of which everything is known; what is absent is as durable as what is there. Clones are the same layer.
+#[derive(Debug, Clone)]
+pub struct SimLayer(Arc<Store>);
+
+impl SimLayer {
+    /// A layer without any sectors of its own.
+    pub fn new(options: SimOptions, clock: Clock) -> Self {
+        let image = Image::new(options.sector_count, Cell::Absent);
+        Self::from_image(image, options, clock)
+    }
+
+    /// A layer as a crash left it; its size is that of the image, whatever the options say.
+    ///
+    /// # Panics
+    /// If it is the image of a disk.
+    pub fn from_image(image: Image, options: SimOptions, clock: Clock) -> Self {
+        assert!(!image.is_of_disk(), "sectors of a layer can be absent");
+        Self(Arc::new(Store::new(options, clock, image)))
+    }
+
+    /// What a crash now would find.
+    pub fn crash(&self) -> Crash {
+        self.0.crash()
+    }
+
+    /// From now on so many of a hundred requests fail.
+    pub fn set_failure_percent(&self, percent: u8) {
+        self.0.set_failure_percent(percent);
+    }
+
+    async fn put(
+        &self,
+        cells: Vec<(u64, Cell)>,
+        range: Range<u64>,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        let store = &self.0;
+        let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Put);
+        store.change(range, pieces, fua).await
+    }
+
+    /// The range, if the layer reaches that far now.
+    fn checked(&self, sector: u64, count: u64) -> Result<Range<u64>, DiskError> {
+        let limits = self.0.limits(&self.0.state());
+        limits.check_range(Intent::Read, sector, count)?;
+        Ok(sector..sector + count)
+    }
+
+    fn range_of(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Result<Range<u64>, DiskError> {
+        let count = buffers.len() as u64 / u64::from(self.0.options.sector_size);
+        self.checked(sector, count)
+    }
+
+    /// What stands for zeros.
+    fn zero(&self, next_is_zero: bool) -> Cell {
+        match next_is_zero && self.0.state().rng.bool() {
+            true => Cell::Absent,
+            false => Cell::Zero,
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl LayerIo for SimLayer {
+    fn layer_type(&self) -> &str {
+        "sim"
+    }
+
+    fn sector_count(&self) -> u64 {
+        self.0.sector_count()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.0.options.sector_size
+    }
+
+    fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn physical_sector_size(&self) -> u32 {
+        self.0.options.sector_size
+    }
+
+    fn is_fua_respected(&self) -> bool {
+        self.0.options.is_fua_respected
+    }
+
+    fn is_logically_read_only(&self) -> bool {
+        self.0.options.is_read_only
+    }
+
+    fn persistence(&self) -> Persistence {
+        Persistence::Persistent
+    }
+
+    fn atomic_write_sectors(&self) -> u32 {
+        self.0.options.atomic_write_sectors
+    }
+
+    async fn read(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        mut marker: SectorMarker<'_>,
+    ) -> Result<(), DiskError> {
+        let range = self.range_of(buffers, sector)?;
+        self.0
+            .read(buffers, range, |sector| marker.set(sector))
+            .await
+    }
+
+    async fn write(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        let range = self.range_of(buffers, sector)?;
+        let cells = self.0.fetch(buffers, sector)?;
+        self.put(cells, range, fua).await
+    }
+
+    async fn write_zeroes(
+        &self,
+        sector: u64,
+        count: u64,
+        fua: bool,
+        may_unmap: bool,
+        _no_fallback: bool,
+        next_is_zero: bool,
+    ) -> Result<(), DiskError> {
+        let range = self.checked(sector, count)?;
+        let cells = all(range.clone(), &self.zero(may_unmap && next_is_zero));
+        self.put(cells, range, fua).await
+    }
+
+    async fn sync_cache(&self) -> Result<(), DiskError> {
+        self.0.flush().await
+    }
+
+    async fn unmap(
+        &self,
+        sector: u64,
+        count: u64,
+        _block_level_only: bool,
+        next_is_zero: bool,
+    ) -> Result<(), DiskError> {
+        let range = self.checked(sector, count)?;
+        let cells = self.0.unmapped(range.clone(), &self.zero(next_is_zero));
+        self.put(cells, range, false).await
+    }
+
+    fn unmap_behavior(&self) -> UnmapBehavior {
+        self.0.options.unmap_behavior
+    }
+
+    fn optimal_unmap_sectors(&self) -> u32 {
+        1
+    }
+
+    async fn layer_status(&self, sector: u64, count: u64) -> Result<LayerStatus, DiskError> {
+        let range = self.checked(sector, count)?;
+        self.0.state().settle(range.clone());
+        self.0.pause().await;
+        self.checked(sector, count)?;
+        let state = self.0.state();
+        let is_absent = |sector: &u64| *state.current.cell(*sector) == Cell::Absent;
+        let absent = range.clone().take_while(is_absent).count() as u64;
+        if absent > 0 {
+            return Ok(LayerStatus::Absent {
+                sector_count: absent,
+            });
+        }
+        let mut status = BlockStatus::default();
+        for sector in range {
+            let state = match state.current.cell(sector) {
+                Cell::Absent => break,
+                Cell::Zero => BlockState::Zero,
+                Cell::Data(_) => BlockState::Data,
+            };
+            let extent = BlockExtent {
+                sector_count: 1,
+                state,
+                layer: None,
+            };
+            if !status.push(extent) {
+                break;
+            }
+        }
+        Ok(LayerStatus::Present(status))
+    }
+
+    fn write_no_overwrite(&self) -> Option<impl WriteNoOverwrite> {
+        Some(Fill(self))
+    }
+
+    /// Never fails, and is not told apart from being written when the power is cut.
+    async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
+        let range = self.checked(sector, count)?;
+        let mut state = self.0.state();
+        state.settle(range.clone());
+        let request = state.begin(VecDeque::from([Piece::Put(all(range, &Cell::Absent))]));
+        let evicted = state.step(request);
+        state.end(request);
+        evicted.map(drop)
+    }
+
+    async fn drain(&self) {
+        self.0.state().settle(0..u64::MAX);
+    }
+
+    async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        self.0.resize(sector_count).await
+    }
+
+    async fn wait_resize(&self, sector_count: u64) -> u64 {
+        self.0.wait_resize(sector_count).await
+    }
+}
+
+/// The way to fill the layer as a cache.
+struct Fill<'a>(&'a SimLayer);
+
+impl WriteNoOverwrite for Fill<'_> {
+    async fn write_no_overwrite(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        let range = self.0.range_of(buffers, sector)?;
+        let store = &self.0.0;
+        let cells = store.fetch(buffers, sector)?;
+        let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Fill);
+        store.change(range, pieces, false).await
+    }
+}
+
+impl Inspect for SimLayer {
+    fn inspect(&self, req: inspect::Request<'_>) {
+        req.respond()
+            .field("crash_steps", &self.crash().step_count());
+    }
+}

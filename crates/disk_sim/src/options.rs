@@ -1,0 +1,45 @@
+//! What a simulated store is like.
+
+use disk_backend::UnmapBehavior;
+use std::time::Duration;
+
+/// What a [`SimDisk`](crate::SimDisk) or a [`SimLayer`](crate::SimLayer) is like.
+#[derive(Debug, Clone)]
+pub struct SimOptions {
+    /// The size in sectors at first.
+    pub sector_count: u64,
+    /// The size of a sector in bytes: a power of two, at least 512.
+    pub sector_size: u32,
+    /// How many sectors, aligned to as many, are never torn by a crash. At least one.
+    pub atomic_write_sectors: u32,
+    /// Whether a FUA write is durable when it completes. Otherwise the flag is ignored, and the store says so.
+    pub is_fua_respected: bool,
+    /// What an unmap does. `Unspecified`: each sector becomes zero or stays, as the dice fall.
+    pub unmap_behavior: UnmapBehavior,
+    /// Whether the store refuses to be changed.
+    pub is_read_only: bool,
+    /// The longest that a request waits between two of its steps, in simulated time.
+    pub latency_max: Duration,
+    /// How many of a hundred requests fail. What fails takes effect in part or not at all.
+    pub failure_percent: u8,
+    /// What all dice of the store come from.
+    pub seed: u64,
+}
+
+impl SimOptions {
+    /// A store of so many sectors of `sector_size` bytes that takes writes, never fails, tears between sectors, respects FUA, and
+    /// makes zeros of what is unmapped; a step of a request takes up to a millisecond.
+    pub fn new(sector_count: u64, sector_size: u32, seed: u64) -> Self {
+        Self {
+            sector_count,
+            sector_size,
+            atomic_write_sectors: 1,
+            is_fua_respected: true,
+            unmap_behavior: UnmapBehavior::Zeroes,
+            is_read_only: false,
+            latency_max: Duration::from_millis(1),
+            failure_percent: 0,
+            seed,
+        }
+    }
+}
