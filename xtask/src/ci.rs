@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
-use crate::{Fallible, docs, fuzz, run, test, tidy};
+use crate::{Fallible, docs, fuzz, peers, run, soak, test, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -48,6 +48,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
             };
             fuzz::run(workspace, &args)
         }),
+        step("soak", || soak(workspace)),
     ];
     println!("\n{}", table(&outcomes));
     let verdict = verdict(&outcomes);
@@ -67,6 +68,21 @@ fn clippy(workspace: &Workspace) -> Fallible {
         "warnings",
     ];
     run::run(run::cargo(workspace).args(flags))
+}
+
+/// A minute of it. As with tests, a missing program is a failure only where nobody is watching.
+fn soak(workspace: &Workspace) -> Fallible {
+    let missing = soak::missing();
+    if !missing.is_empty() && !peers::is_ci() {
+        let line = peers::install_line(&missing);
+        println!("skipped: the soak needs what is not here; install it with:\n  {line}");
+        return Ok(());
+    }
+    let args = soak::Args {
+        minutes: 1,
+        seed: None,
+    };
+    soak::run(workspace, &args)
 }
 
 fn step(step: &'static str, work: impl FnOnce() -> Fallible) -> Outcome {

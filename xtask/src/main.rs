@@ -5,6 +5,7 @@
 //! - `tidy` checks what the compiler does not: which crate may use which, door signs, links,
 //!   generated pages, code shown in pages, unsafe code, manifests.
 //! - `fuzz` tries hostile input for some seconds.
+//! - `soak` keeps the real daemon busy, with faults and restarts, for some minutes.
 //! - `docs` writes the generated pages anew.
 //! - `bench` measures us against a peer, side by side in one run.
 //!
@@ -22,6 +23,7 @@ mod docs;
 mod fuzz;
 mod peers;
 mod run;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -56,6 +58,8 @@ enum Command {
     Tidy,
     /// Try hostile input on everything that takes input from outside
     Fuzz(fuzz::Args),
+    /// Keep the real daemon busy, with faults, resizes and restarts, and look at every byte
+    Soak(soak::Args),
     /// Write the generated pages of the documentation anew
     Docs,
     /// Measure Platter against a peer, side by side in one run
@@ -80,6 +84,7 @@ fn dispatch(command: Command, workspace: &Workspace) -> Fallible {
         Command::Test(args) => test::run(workspace, &args).map(|summary| println!("{summary}")),
         Command::Tidy => tidy::run(workspace),
         Command::Fuzz(args) => fuzz::run(workspace, &args),
+        Command::Soak(args) => soak::run(workspace, &args),
         Command::Docs => docs::run(workspace),
         Command::Bench(command) => bench::run(workspace, &command),
     }
