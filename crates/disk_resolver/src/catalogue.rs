@@ -1,6 +1,7 @@
 //! Every built-in type, and what holds between kinds.
 
 // A crate that nothing names is not linked, and registers nothing.
+use disk_delay as _;
 use disk_fault as _;
 use disk_file as _;
 use disk_layered as _;
