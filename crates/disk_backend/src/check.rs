@@ -1,6 +1,7 @@
 //! The one place that decides whether a request is well formed (C1).
 
 use crate::DiskError;
+use planted::Bug;
 use scsi_buffers::RequestBuffers;
 
 /// What a request wants to do.
@@ -32,7 +33,11 @@ impl Limits {
         if intent == Intent::Write && self.is_read_only {
             return Err(DiskError::ReadOnly);
         }
-        match sector.checked_add(count) {
+        let end = match planted::is_active(Bug::RangeOverflow) {
+            true => Some(sector.wrapping_add(count)),
+            false => sector.checked_add(count),
+        };
+        match end {
             Some(end) if end <= self.sector_count => Ok(()),
             _ => Err(DiskError::IllegalBlock),
         }

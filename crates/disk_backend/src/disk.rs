@@ -6,6 +6,7 @@ use crate::in_flight::InFlight;
 use crate::pr::PersistentReservation;
 use crate::{BlockStatus, DiskError, DiskIo, InvalidDisk, Persistence, UnmapBehavior};
 use inspect::Inspect;
+use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::fmt;
 use std::sync::Arc;
@@ -160,6 +161,7 @@ impl Disk {
         {
             return Ok(());
         }
+        let fua = fua && !planted::is_active(Bug::FuaNotHonoured);
         let _counted = self.0.in_flight.begin();
         self.0.backend.write_vectored(buffers, sector, fua).await?;
         self.emulate_fua(fua).await

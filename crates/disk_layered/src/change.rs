@@ -12,7 +12,8 @@ use crate::erased::ZeroOptions;
 use crate::stack::Stack;
 use crate::stacked::StackedLayer;
 use disk_backend::{DiskError, UnmapBehavior};
-use scsi_buffers::{BounceBuffer, RequestBuffers};
+use planted::Bug;
+use scsi_buffers::{BounceBuffer, PinnedBuffers, RequestBuffers};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ const ZEROS: ZeroOptions = ZeroOptions {
 /// What is to be done in every layer that takes what users write.
 pub(crate) enum Change {
     Write {
-        data: BounceBuffer,
+        data: Data,
         sector: u64,
         fua: bool,
     },
@@ -43,6 +44,23 @@ pub(crate) enum Change {
     },
 }
 
+/// What is written.
+pub(crate) enum Data {
+    /// A private copy (W2).
+    Copy(BounceBuffer),
+    /// The caller's own memory: a mistake ([`Bug::FetchedTwice`]).
+    Callers(Box<PinnedBuffers>),
+}
+
+impl Data {
+    fn buffers(&self) -> RequestBuffers<'_> {
+        match self {
+            Self::Copy(copy) => copy.buffers(false),
+            Self::Callers(memory) => memory.buffers(),
+        }
+    }
+}
+
 impl Change {
     /// A write of `buffers` (W2).
     pub(crate) fn write(
@@ -50,8 +68,15 @@ impl Change {
         sector: u64,
         fua: bool,
     ) -> Result<Self, DiskError> {
-        let data = BounceBuffer::unpooled(buffers.len()).map_err(|_| DiskError::NoSpace)?;
-        data.buffers(true).copy_from(buffers)?;
+        if planted::is_active(Bug::FetchedTwice)
+            && let Some(memory) = buffers.pin()
+        {
+            let data = Data::Callers(Box::new(memory));
+            return Ok(Self::Write { data, sector, fua });
+        }
+        let copy = BounceBuffer::unpooled(buffers.len()).map_err(|_| DiskError::NoSpace)?;
+        copy.buffers(true).copy_from(buffers)?;
+        let data = Data::Copy(copy);
         Ok(Self::Write { data, sector, fua })
     }
 
@@ -59,7 +84,7 @@ impl Change {
     pub(crate) fn range(&self, sector_shift: u32) -> Range<u64> {
         match self {
             Self::Write { data, sector, .. } => {
-                *sector..sector + (data.len() as u64 >> sector_shift)
+                *sector..sector + (data.buffers().len() as u64 >> sector_shift)
             }
             Self::Zero { range, .. } | Self::Unmap { range, .. } => range.clone(),
         }
@@ -79,6 +104,9 @@ impl Change {
                 false => self.apply_to_truth(&stack, range.clone()).await,
             };
             if let Err(error) = result {
+                if planted::is_active(Bug::DivergenceAfterError) {
+                    return Err(error);
+                }
                 let copies = stack.copies();
                 for copy in &copies[..copies.len().min(index + 1)] {
                     copy.evict(range.clone()).await;
@@ -109,9 +137,7 @@ impl Change {
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
         match self {
-            Self::Write { data, sector, fua } => {
-                layer.write(&data.buffers(false), *sector, *fua).await
-            }
+            Self::Write { data, sector, fua } => layer.write(&data.buffers(), *sector, *fua).await,
             Self::Zero { options, .. } => layer.write_zeroes(range, *options, next_is_zero).await,
             Self::Unmap {
                 block_level_only, ..

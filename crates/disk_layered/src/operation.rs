@@ -8,6 +8,7 @@
 
 use disk_backend::DiskError;
 use parking_lot::Mutex;
+use planted::Bug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,17 +72,31 @@ impl Operation {
 
     /// Finishes it; whose it is does not matter.
     pub(crate) async fn finish(self: &Arc<Self>) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
+        std::future::poll_fn(|cx| match planted::is_active(Bug::WaitsForAnotherCaller) {
+            true => self.poll_end(cx),
+            false => self.poll(cx),
+        })
+        .await;
     }
 
     /// Finishes it, for the one who began it.
     pub(crate) async fn run(self: &Arc<Self>) -> Result<(), DiskError> {
-        self.finish().await;
+        let _given_up = planted::is_active(Bug::DivergenceAfterDrop).then(|| GivenUp(self));
+        std::future::poll_fn(|cx| self.poll(cx)).await;
         let result = self.result.lock().take();
         result.unwrap_or_else(|| {
             let message = "the operation of this request panicked in another one";
             Err(DiskError::Io(std::io::Error::other(message)))
         })
+    }
+
+    /// Waits for the end without helping: a mistake ([`Bug::WaitsForAnotherCaller`]).
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waiters.add(cx.waker());
+        match self.is_done() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 
     /// An older operation that has not ended; those that have are forgotten.
@@ -138,6 +153,18 @@ impl Drop for Ending<'_> {
         self.0.is_done.store(true, Ordering::Release);
         self.0.earlier.lock().clear();
         self.0.waiters.wake_all();
+    }
+}
+
+/// Drops an operation with the future of the one who began it: a mistake ([`Bug::DivergenceAfterDrop`]).
+struct GivenUp<'a>(&'a Operation);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.body.lock().take() {
+            drop(body);
+            drop(Ending(self.0));
+        }
     }
 }
 

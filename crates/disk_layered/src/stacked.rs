@@ -7,6 +7,7 @@ use crate::{InvalidLayer, LayerConfiguration, LayerStatus, SectorBitmap, SectorM
 use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
 use inspect::{Counters, Inspect};
 use parking_lot::Mutex;
+use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -186,7 +187,11 @@ impl StackedLayer {
 
     /// Keeps what was read from below: the sectors that are absent take it (L2). A failure only counts.
     pub(crate) async fn fill(&self, buffers: &RequestBuffers<'_>, sector: u64) {
-        match self.backing.write_no_overwrite(buffers, sector).await {
+        let filling = match planted::is_active(Bug::CacheFillOverNewerWrite) {
+            true => self.backing.write(buffers, sector, false),
+            false => self.backing.write_no_overwrite(buffers, sector),
+        };
+        match filling.await {
             Ok(()) => self.count(Count::Filled, buffers.len() as u64),
             Err(_) => self.count(Count::FillFailures, 1),
         }
@@ -256,6 +261,7 @@ impl StackedLayer {
         block_level_only: bool,
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
+        let next_is_zero = next_is_zero || planted::is_active(Bug::UnmapUncovers);
         let accepting = self.accepting();
         let result = self
             .backing

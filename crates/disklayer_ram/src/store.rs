@@ -18,9 +18,12 @@ use event_listener::Event;
 use guestmem::MemoryWrite;
 use inspect::Counters;
 use parking_lot::{Mutex, RwLock};
+use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+mod torn;
 
 /// Steps over chunks that cost next to nothing and are taken without letting others run: about 100 us.
 const CHEAP_STEPS: u64 = 2048;
@@ -160,6 +163,10 @@ impl Store {
         let mut reader = buffers.reader();
         for piece in self.pieces(sector, buffers.len()) {
             self.yield_between_chunks(&piece, sector).await;
+            if planted::is_active(Bug::TornSector) {
+                let offset = self.len_of(sector..piece.range.start);
+                Box::pin(self.store_half_a_sector(buffers, offset, &piece)).await?;
+            }
             let mut slot = self.slot_to_change(piece.chunk).write();
             self.check_end(piece.range.end)?;
             let taken = slot.write(self.sector_shift, piece.sectors, &mut reader)?;
@@ -225,7 +232,11 @@ impl Store {
         let mut at = piece.sectors.start;
         while at < end {
             let (state, run_end) = slot.run(at, end);
-            if state == SectorState::Absent {
+            let is_absent = match planted::is_active(Bug::CacheFillAfterUnmap) {
+                true => state != SectorState::Data,
+                false => state == SectorState::Absent,
+            };
+            if is_absent {
                 let run = piece.absolute(at..run_end);
                 let offset = self.len_of(piece.range.start..run.start);
                 let mut reader = buffers.subrange(offset, self.len_of(run)).reader();
@@ -318,8 +329,10 @@ impl Store {
         }
         let old = self.sector_count();
         // I2: before the size changes, so that no request sees an added sector as merely absent.
-        self.smallest_sector_count
-            .fetch_min(sector_count.min(old), Ordering::AcqRel);
+        if !planted::is_active(Bug::LostResize) {
+            self.smallest_sector_count
+                .fetch_min(sector_count.min(old), Ordering::AcqRel);
+        }
         *cut_off = sector_count..old;
         self.sector_count.store(sector_count, Ordering::Release);
         // I1: pairs with the fence of `slot_to_change`.

@@ -15,6 +15,7 @@ const NAMED: &[(&str, u8)] = &[
     ("inspect_derive", 1),
     ("nbd_protocol", 1),
     ("local_socket", 1),
+    ("planted", 1),
     ("range_lock", 1),
     ("resource", 1),
     ("scsi_buffers", 2),
