@@ -85,7 +85,7 @@ fn a_wrong_configuration_is_refused_with_line_path_and_remedy() {
         ),
         (
             "{ \"type\": \"qcow2\", \"path\": \"a\" }",
-            "d.json:1: type: unknown type of disk \"qcow2\"; there are: fault, file, layered, nbd",
+            "d.json:1: type: unknown type of disk \"qcow2\"; there are: delay, fault, file, layered, nbd",
         ),
         (
             "{ \"type\": \"ram\", \"size\": \"1G\" }",
