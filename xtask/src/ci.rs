@@ -59,15 +59,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
 }
 
 fn clippy(workspace: &Workspace) -> Fallible {
-    let flags = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    run::run(run::cargo(workspace).args(flags))
+    // What is only compiled where bugs can be planted is looked at as well.
+    for what in [&["--workspace"], test::WITH_BUGS] {
+        let mut command = run::cargo(workspace);
+        command.arg("clippy").args(what);
+        run::run(command.args(["--all-targets", "--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 /// A minute of it. As with tests, a missing program is a failure only where nobody is watching.

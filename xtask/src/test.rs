@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every ring of tests in one run of `cargo test`, and then the truth about what did
-//! not run.
+//! `cargo xtask test`: every ring of tests in one run of `cargo test`, a second one for the build that bugs are planted in, and then
+//! the truth about what did not run.
 //!
 //! The interop tests skip themselves where a real program is missing. They write each skip into a
 //! file that we name to them (a passing test's output is swallowed by its runner), and we print it.
@@ -28,7 +28,12 @@ pub(crate) struct Args {
 pub(crate) enum Ring {
     /// Real programs against the real daemon
     Interop,
+    /// Whether bugs that are planted on purpose are found
+    Planted,
 }
+
+/// What is built with bugs that can be switched on. That is a build by itself: a feature that one crate wants, all in a build get.
+pub(crate) const WITH_BUGS: &[&str] = &["--package", "planted", "--features", "planted/on"];
 
 /// Tells the interop tests where to report what they skipped.
 const SKIP_REPORT: &str = "PLATTER_SKIP_REPORT";
@@ -49,16 +54,25 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible<Summary> {
     if args.install {
         peers::install()?;
     }
-    say_what_is_missing()?;
+    if !matches!(args.ring, Some(Ring::Planted)) {
+        say_what_is_missing()?;
+    }
     let report = tempfile::NamedTempFile::new()
         .map_err(|error| format!("cannot make a temporary file: {error}"))?;
-    let mut command = run::cargo(workspace);
-    command.args(["test", "--workspace", "--no-fail-fast"]);
-    if let Some(Ring::Interop) = args.ring {
-        command.args(["--test", "interop"]);
-    }
+    let runs: &[&[&str]] = match args.ring {
+        None => &[&["--workspace"], WITH_BUGS],
+        Some(Ring::Interop) => &[&["--workspace", "--test", "interop"]],
+        Some(Ring::Planted) => &[WITH_BUGS],
+    };
     let mut summary = Summary::default();
-    let passed = run_counting(command.env(SKIP_REPORT, report.path()), &mut summary);
+    let mut passed = Ok(());
+    for run in runs {
+        let mut command = run::cargo(workspace);
+        command.args(["test", "--no-fail-fast"]).args(*run);
+        // A failure does not hide what the next run has to say.
+        let result = run_counting(command.env(SKIP_REPORT, report.path()), &mut summary);
+        passed = passed.and(result);
+    }
     summary.note_skips(&read(report.path())?);
     for (test, reason) in &summary.skipped {
         println!("skipped: {test} {reason}");

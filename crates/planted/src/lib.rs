@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! **Guarantees.** Without the feature `on` nothing can be planted: [`is_active`] is a constant `false`, and the compiler
-//! removes the branches. With it, a bug acts in the thread that planted it, one at a time, until its guard is dropped; so tests
+//! **Guarantees.** Without the feature `on` nothing can be planted: [`is_active`] is a constant `false`, and no branch
+//! is taken or even tested. With it, a bug acts in the thread that planted it, one at a time, until its guard is dropped; so tests
 //! that run side by side do not disturb each other.
 //!
 //! **What it does not do.** It has no bugs of its own: each lives where its rule is kept, and docs/testing.md lists them. It reaches no
