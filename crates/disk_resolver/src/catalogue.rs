@@ -6,6 +6,7 @@ use disk_fault as _;
 use disk_file as _;
 use disk_layered as _;
 use disk_nbd as _;
+use disk_throttle as _;
 use disklayer_ram as _;
 
 use crate::document::Document;

@@ -2,8 +2,10 @@
 
 use crate::document::{Document, Export};
 use crate::error::ConfigError;
+use crate::groups;
 use crate::layer_spec::{InvalidLayerSpec, LayerSpec};
 use disk_backend::Disk;
+use disk_throttle::GroupCheck;
 use futures_util::future::join_all;
 use resource::{JsonPath, MISTAKES_MAX, ResolveError, ResourceResolver, Segment};
 use serde_json::{Value, json};
@@ -140,11 +142,23 @@ impl Config {
     /// asked as for [`open`](Self::open).
     pub fn check(&self, resolver: &ResourceResolver, read_only: bool) -> Vec<ConfigError> {
         let exports = self.document.exports.iter();
-        exports
-            .flat_map(|export| export.check(resolver, read_only))
+        let mistakes = exports.flat_map(|export| export.check(resolver, read_only));
+        mistakes
+            .chain(self.groups_that_disagree())
             .take(MISTAKES_MAX)
             .map(|error| self.explain(error))
             .collect()
+    }
+
+    fn groups_that_disagree(&self) -> Vec<ResolveError> {
+        let (mut seen, mut found) = (GroupCheck::new(), Vec::new());
+        for export in &self.document.exports {
+            let path = export.disk.origin().cloned();
+            let path = path.unwrap_or_else(JsonPath::root);
+            let disk = serde_json::to_value(&export.disk).unwrap_or_default();
+            groups::check(&path, &disk, &mut seen, &mut found);
+        }
+        found
     }
 
     /// Opens every disk, all at the same time; read-only, if `read_only` or the export says so.

@@ -26,6 +26,7 @@ mod catalogue;
 mod config;
 mod document;
 mod error;
+mod groups;
 mod layer_spec;
 mod written;
 

@@ -37,7 +37,7 @@ fn find(
                 go_on(&path.index(index), layer, true);
             }
         }
-        "disk" | "delay" | "fault" => {
+        "disk" | "delay" | "fault" | "throttle" => {
             if let Some(disk) = fields.get("disk") {
                 go_on(&path.key("disk"), disk, is_layer);
             }

@@ -85,7 +85,7 @@ fn a_wrong_configuration_is_refused_with_line_path_and_remedy() {
         ),
         (
             "{ \"type\": \"qcow2\", \"path\": \"a\" }",
-            "d.json:1: type: unknown type of disk \"qcow2\"; there are: delay, fault, file, layered, nbd",
+            "d.json:1: type: unknown type of disk \"qcow2\"; there are: delay, fault, file, layered, nbd, throttle",
         ),
         (
             "{ \"type\": \"ram\", \"size\": \"1G\" }",
@@ -322,12 +322,14 @@ fn a_read_only_layer_is_seen_without_opening_it_where_it_would_be_written() {
         format!(r#"{{ "type": "layered", "layers": [{top}, {below}] }}"#)
     };
     let faulty = |disk: &str| format!(r#"{{ "type": "fault", "disk": {disk} }}"#);
+    let throttled = |disk: &str| format!(r#"{{ "type": "throttle", "disk": {disk} }}"#);
     let delayed = |disk: &str| format!(r#"{{ "type": "delay", "seconds": 1, "disk": {disk} }}"#);
     for (text, path) in [
         (layered(file), "layers[0].read_only"),
         (layered(&faulty(file)), "layers[0].disk.read_only"),
         (faulty(&layered(file)), "disk.layers[0].read_only"),
         (delayed(&layered(file)), "disk.layers[0].read_only"),
+        (throttled(&layered(file)), "disk.layers[0].read_only"),
         (
             through(&faulty(&layered(file))),
             "layers[1].disk.layers[0].read_only",

@@ -85,6 +85,12 @@ impl<'r> ResolveContext<'r> {
         result.map_err(|failure| locate(path, failure))
     }
 
+    /// What all things share that one resolver builds: its value of type `T`, made when it is asked for first and kept as long as
+    /// the resolver. For what several descriptions name in common, as limits of a group; another resolver has a value of its own.
+    pub fn shared<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.resolver.shared()
+    }
+
     /// The place of the description that is being resolved.
     pub fn path(&self) -> &JsonPath {
         &self.path

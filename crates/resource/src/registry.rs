@@ -13,10 +13,11 @@ use async_trait::async_trait;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Maps `(kind, id)` to the code that builds it.
 ///
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 #[derive(Default)]
 pub struct ResourceResolver {
     kinds: BTreeMap<&'static str, Kind>,
+    shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// What is known of one kind.
@@ -127,6 +129,17 @@ impl ResourceResolver {
     /// working directory.
     pub fn context(&self, base_dir: impl Into<PathBuf>) -> ResolveContext<'_> {
         ResolveContext::new(self, base_dir.into())
+    }
+
+    /// The value of type `T` of this resolver: the same one each time, made when it is asked for first.
+    pub(crate) fn shared<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        // Nothing is half done where a panic could come from: the default of a `T`.
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = shared
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::new(T::default()));
+        let value = Arc::clone(value).downcast();
+        value.unwrap_or_else(|_| unreachable!("a value is kept under its own type"))
     }
 
     /// Whether `K` has a type named `id`; stand-ins of other kinds do not count.

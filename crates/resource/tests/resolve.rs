@@ -444,3 +444,22 @@ fn text_is_nested_as_deep_as_the_limit_says() {
     let error = resource::parse(&nested(128)).unwrap_err();
     assert!(matches!(error.problem(), Problem::Syntax { line: 1, .. }));
 }
+
+#[test]
+fn what_is_shared_is_one_value_of_each_type_for_each_resolver() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let (resolver, other) = (resolver(), resolver());
+    let here = resolver.context("").shared::<AtomicU32>();
+    here.store(7, Ordering::Relaxed);
+    let again = resolver.context("elsewhere").shared::<AtomicU32>();
+    assert!(Arc::ptr_eq(&here, &again));
+    assert_eq!(
+        other
+            .context("")
+            .shared::<AtomicU32>()
+            .load(Ordering::Relaxed),
+        0
+    );
+    assert_eq!(*resolver.context("").shared::<u8>(), 0);
+}

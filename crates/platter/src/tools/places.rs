@@ -38,7 +38,7 @@ pub(crate) fn top(description: &Value) -> &Value {
     let id = description.get("type").and_then(Value::as_str);
     let inner = match id {
         Some("layered") => description.get("layers").and_then(|layers| layers.get(0)),
-        Some("disk" | "delay" | "fault") => description.get("disk"),
+        Some("disk" | "delay" | "fault" | "throttle") => description.get("disk"),
         _ => None,
     };
     inner.map_or(description, top)
@@ -148,7 +148,7 @@ mod tests {
         let file = json!({ "type": "file", "path": "a" });
         let stack = json!({ "type": "layered", "layers": [ { "type": "disk", "disk": file }, { "type": "ram" } ] });
         assert_eq!(top(&stack), &file);
-        for around in ["delay", "fault"] {
+        for around in ["delay", "fault", "throttle"] {
             assert_eq!(top(&json!({ "type": around, "disk": stack })), &file);
         }
         assert_eq!(top(&file), &file);

@@ -47,6 +47,11 @@ fn faulty_disks_fail_as_written() {
 }
 
 #[test]
+fn throttled_and_delayed_disks_are_slow_as_written() {
+    try_page(include_str!("../../../../docs/throttle.md"));
+}
+
+#[test]
 fn tls_works_as_written() {
     try_page(include_str!("../../../../docs/nbd.md"));
 }
