@@ -11,6 +11,8 @@
 //! - **I4** A flush is left out only if an earlier one began after every change that is complete by now.
 //! - **I5** `is_running` exactly while a thread answers rounds, on the pool or because it need not wait: that needs nobody's
 //!   polling (C4).
+//! - **I6** Whoever has been answered, and drops the disk, has closed the file and unlocked it: the pool gives up its hold on the file
+//!   before it answers.
 
 use crate::pool;
 use disk_backend::in_flight::{InFlight, OwnedCounted};
@@ -48,8 +50,13 @@ pub(crate) enum SyncPlace {
 }
 
 pub(crate) struct Flusher {
-    sync: Box<Sync>,
+    sync: Arc<Sync>,
     place: SyncPlace,
+    ledger: Arc<Ledger>,
+}
+
+/// What a flusher knows. Does not hold the file (I6).
+struct Ledger {
     state: Mutex<State>,
     /// Set together with `State::failed`, for those who only want to know.
     has_failed: AtomicBool,
@@ -63,11 +70,18 @@ pub(crate) struct Flusher {
 struct State {
     is_running: bool,
     /// Answered by the next `fdatasync`.
-    next: Option<(Arc<Round>, OwnedCounted)>,
+    next: Option<Asked>,
     failed: Option<FlushFailed>,
     /// `changes_completed` as it was when the last good `fdatasync` began; none before the first one, because the file may
     /// have been changed before it was opened.
     changes_synced: Option<u64>,
+}
+
+/// A round that is to come, with all that it takes.
+struct Asked {
+    round: Arc<Round>,
+    counted: OwnedCounted,
+    sync: Arc<Sync>,
 }
 
 /// One `fdatasync`, and those who wait for it.
@@ -83,45 +97,46 @@ impl Flusher {
         sync: impl Fn() -> io::Result<()> + Send + std::marker::Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
-            sync: Box::new(sync),
+            sync: Arc::new(sync),
             place,
-            state: Mutex::default(),
-            has_failed: AtomicBool::new(false),
-            changes_completed: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-            rounds: Arc::default(),
+            ledger: Arc::new(Ledger {
+                state: Mutex::default(),
+                has_failed: AtomicBool::new(false),
+                changes_completed: AtomicU64::new(0),
+                syncs: AtomicU64::new(0),
+                rounds: Arc::default(),
+            }),
         })
     }
 
     /// Waits until each `fdatasync` is over that was asked for before this call.
     pub(crate) async fn drain(&self) {
-        self.rounds.drain().await;
+        self.ledger.rounds.drain().await;
     }
 
     /// Notes that the file was, or may have been, changed. Called before the change is reported complete.
     pub(crate) fn note_change(&self) {
-        self.changes_completed.fetch_add(1, Ordering::Release);
+        self.ledger
+            .changes_completed
+            .fetch_add(1, Ordering::Release);
     }
 
     /// Fails if a flush has failed: then nothing may be written any more.
     pub(crate) fn check(&self) -> Result<(), FlushFailed> {
-        if !self.has_failed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        self.state.lock().failed.clone().map_or(Ok(()), Err)
+        self.ledger.check()
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
+        self.ledger.has_failed.load(Ordering::Acquire)
     }
 
     /// How often `fdatasync` was called.
     pub(crate) fn syncs(&self) -> u64 {
-        self.syncs.load(Ordering::Relaxed)
+        self.ledger.syncs.load(Ordering::Relaxed)
     }
 
     /// Makes durable what was completed before this call.
-    pub(crate) async fn flush(self: &Arc<Self>) -> Result<(), FlushFailed> {
+    pub(crate) async fn flush(&self) -> Result<(), FlushFailed> {
         let Some(round) = self.join()? else {
             return Ok(());
         };
@@ -138,43 +153,61 @@ impl Flusher {
     }
 
     /// The round that will answer a request that comes now; none if there is nothing to do.
-    fn join(self: &Arc<Self>) -> Result<Option<Arc<Round>>, FlushFailed> {
-        let mut state = self.state.lock();
+    fn join(&self) -> Result<Option<Arc<Round>>, FlushFailed> {
+        let ledger = &self.ledger;
+        let mut state = ledger.state.lock();
         if let Some(failed) = &state.failed {
             return Err(failed.clone());
         }
-        if state.changes_synced == Some(self.changes_completed.load(Ordering::Acquire)) {
+        if state.changes_synced == Some(ledger.changes_completed.load(Ordering::Acquire)) {
             return Ok(None);
         }
-        let begin = || (Arc::default(), self.rounds.begin_owned());
-        let (round, _) = state.next.get_or_insert_with(begin);
-        let round = Arc::clone(round);
+        let asked = state.next.get_or_insert_with(|| Asked {
+            round: Arc::default(),
+            counted: ledger.rounds.begin_owned(),
+            sync: Arc::clone(&self.sync),
+        });
+        let round = Arc::clone(&asked.round);
         if !state.is_running {
             state.is_running = true;
             drop(state);
-            let this = Arc::clone(self);
+            let ledger = Arc::clone(ledger);
             match self.place {
-                SyncPlace::AtOnce => this.answer_rounds(),
-                SyncPlace::InPool => pool::spawn(move || this.answer_rounds()).detach(),
+                SyncPlace::AtOnce => ledger.answer_rounds(),
+                SyncPlace::InPool => pool::spawn(move || ledger.answer_rounds()).detach(),
             }
         }
         Ok(Some(round))
+    }
+}
+
+impl Ledger {
+    fn check(&self) -> Result<(), FlushFailed> {
+        if !self.has_failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.state.lock().failed.clone().map_or(Ok(()), Err)
     }
 
     /// Answers round after round until nobody asks.
     fn answer_rounds(&self) {
         loop {
-            let (round, counted) = {
+            let Asked {
+                round,
+                counted,
+                sync,
+            } = {
                 let mut state = self.state.lock();
                 match state.next.take() {
-                    Some(round) => round,
+                    Some(asked) => asked,
                     None => {
                         state.is_running = false;
                         return;
                     }
                 }
             };
-            let outcome = self.sync_once();
+            let outcome = self.sync_once(&*sync);
+            drop(sync); // I6
             let is_first = round.outcome.set(outcome).is_ok();
             debug_assert!(is_first, "a round is answered once");
             round.is_over.notify(usize::MAX);
@@ -182,11 +215,11 @@ impl Flusher {
         }
     }
 
-    fn sync_once(&self) -> Result<(), FlushFailed> {
+    fn sync_once(&self, sync: &Sync) -> Result<(), FlushFailed> {
         self.check()?;
         let changes = self.changes_completed.load(Ordering::Acquire);
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        let result = (self.sync)();
+        let result = sync();
         let mut state = self.state.lock();
         match result {
             Ok(()) => {

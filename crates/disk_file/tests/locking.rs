@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{have, open, refusal};
+use common::{have, open, refusal, write};
 use disk_file::FileDiskOptions;
+use futures_lite::future::block_on;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -71,6 +72,17 @@ fn qemu_once(path: &Path, arguments: &[&str]) -> (bool, String) {
         output.status.success(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
     )
+}
+
+#[test]
+fn an_image_that_was_flushed_and_dropped_can_be_opened_again_at_once() {
+    let (_folder, path) = image();
+    for round in 0..500 {
+        let disk = open(&path, &FileDiskOptions::default())
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+        write(&disk, 0, &[7; 512]);
+        block_on(disk.sync_cache()).expect("it flushes");
+    }
 }
 
 #[test]

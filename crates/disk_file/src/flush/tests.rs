@@ -3,7 +3,9 @@
 use super::*;
 use futures_lite::future::{block_on, poll_once};
 use std::pin::pin;
+use std::sync::Weak;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Wake, Waker};
 
 /// The other end of an `fdatasync` that begins and ends when the test says so.
 struct Strings {
@@ -65,6 +67,34 @@ fn a_drain_waits_for_the_syncs_of_dropped_flushes() {
         s.end_with.send(Ok(())).expect("it runs");
         drain.await;
     });
+}
+
+#[test]
+fn the_file_is_let_go_before_anybody_is_answered() {
+    struct Look {
+        sync: Weak<Sync>,
+        holder_count_at_wake: Mutex<Option<usize>>,
+    }
+    impl Wake for Look {
+        fn wake(self: Arc<Self>) {
+            let count = self.sync.strong_count();
+            self.holder_count_at_wake.lock().get_or_insert(count);
+        }
+    }
+    let s = on_strings();
+    let look = Arc::new(Look {
+        sync: Arc::downgrade(&s.flusher.sync),
+        holder_count_at_wake: Mutex::default(),
+    });
+    let waker = Waker::from(Arc::clone(&look));
+    let mut flush = pin!(s.flusher.flush());
+    let first = flush.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(first.is_pending());
+    s.begun.recv().expect("it begins");
+    assert_eq!(look.sync.strong_count(), 2, "the flusher's, and the pool's");
+    s.end_with.send(Ok(())).expect("it runs");
+    block_on(s.flusher.drain());
+    assert_eq!(*look.holder_count_at_wake.lock(), Some(1));
 }
 
 #[test]
