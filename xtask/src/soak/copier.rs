@@ -132,6 +132,12 @@ impl Client for Copier {
         world.tally.add("exports added and removed", 1);
         if used == End::Success && is_in_image {
             compare_file(&content, &image, "the image of a removed export")?;
+            // Nobody holds the image any more.
+            let disk = json!({ "type": "file", "path": self.file("raw") });
+            let again = json!({ "op": "add_export", "base": world.folder,
+                                "export": { "name": export, "disk": disk } });
+            control.ask(&again).map_err(Trouble::Cut)?;
+            control.ask(&remove).map_err(Trouble::Cut)?;
         }
         Ok(())
     }

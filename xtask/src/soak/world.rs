@@ -68,6 +68,9 @@ impl World {
         new.retain(|number| !before.contains(number));
         match <[String; 1]>::try_from(new) {
             Ok([number]) => Ok((wire, number)),
+            Err(none) if none.is_empty() => Err(Trouble::Cut(format!(
+                "{name}: a connection was made, and the daemon does not show it"
+            ))),
             Err(found) => Err(Trouble::Wrong(format!(
                 "one connection was made, and the daemon shows {found:?}"
             ))),
