@@ -14,14 +14,20 @@ pub enum Clause {
     C3,
     /// Progress: a request completes when nothing but its own future is polled, whatever has become of others.
     C4,
-    /// Flush: a flush of a healthy disk succeeds.
+    /// Flush: a flush of a healthy disk succeeds, and what completed before it survives a crash.
     C5,
+    /// FUA: a completed FUA write survives a crash by itself.
+    C6,
     /// Unmap: it does to each sector what the disk says it does, for good.
     C7,
+    /// Failure: after an error each sector holds its old or its new content, for good.
+    C8,
     /// Cancellation: the operation of a dropped future happens or not, and never after a later overlapping request.
     C9,
     /// Resize: sectors that are added read zero; whoever waits for another size learns of it.
     C10,
+    /// Crash: each sector holds what was promised to be durable or came later, and keeps it.
+    C11,
     /// Status: what is said to be zero or a hole reads zero; an answer covers what was asked for from its beginning.
     C12,
     /// Layers: a sector comes from the topmost layer that has it; absent from all, it is zero.
@@ -47,9 +53,12 @@ impl Clause {
             Self::C3 => "fetched once",
             Self::C4 => "progress",
             Self::C5 => "flush",
+            Self::C6 => "FUA",
             Self::C7 => "unmap",
+            Self::C8 => "failure",
             Self::C9 => "cancellation",
             Self::C10 => "resize",
+            Self::C11 => "crash",
             Self::C12 => "block status",
             Self::L1 => "the topmost layer answers",
             Self::L2 => "filling a cache",

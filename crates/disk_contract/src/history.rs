@@ -43,6 +43,34 @@ impl Event {
         }
     }
 
+    pub(crate) fn is_write(&self) -> bool {
+        self.is_write
+    }
+
+    pub(crate) fn is_optional(&self) -> bool {
+        self.is_optional
+    }
+
+    pub(crate) fn value(&self) -> Value {
+        self.value
+    }
+
+    pub(crate) fn called(&self) -> u64 {
+        self.called
+    }
+
+    pub(crate) fn returned(&self) -> u64 {
+        self.returned
+    }
+
+    /// The same, if it could still happen whenever it likes.
+    pub(crate) fn at_any_time(self) -> Self {
+        Self {
+            returned: u64::MAX,
+            ..self
+        }
+    }
+
     pub(crate) fn if_it_happened(self) -> Self {
         Self {
             is_optional: true,
@@ -87,10 +115,7 @@ pub(crate) fn check(events: &[Event]) -> Result<(), String> {
 /// The same, if what was given up could still happen at any time. It cannot (C9), so whatever makes sense only then is late.
 pub(crate) fn if_given_up_were_not_over(events: &[Event]) -> Vec<Event> {
     let relaxed = events.iter().map(|event| match event.is_optional {
-        true => Event {
-            returned: u64::MAX,
-            ..*event
-        },
+        true => event.at_any_time(),
         false => *event,
     });
     relaxed.collect()

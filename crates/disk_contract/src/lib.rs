@@ -55,6 +55,7 @@ mod stack_plan;
 mod subject;
 mod suite;
 mod violation;
+mod world;
 
 pub use clause::Clause;
 pub use compose::ComposedLayer;
@@ -67,6 +68,7 @@ pub use spec::{DiskSpec, LayerSpec};
 pub use stack_plan::{LayerPlan, Member, StackPlan};
 pub use suite::Suite;
 pub use violation::Violation;
+pub use world::{Report, Stores, World};
 
 /// Pages of the project whose examples are compiled and run together with ours.
 #[cfg(doctest)]

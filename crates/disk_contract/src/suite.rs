@@ -7,13 +7,19 @@ use crate::recipe::StackRecipe;
 use crate::seed::seeds;
 use crate::spec::{DiskSpec, LayerSpec};
 use crate::subject::{Checked, Subject};
-use crate::{ComposedLayer, Violation, abandoned, compose, concurrency, ledger, random};
+use crate::{
+    ComposedLayer, Report, Stores, Violation, World, abandoned, compose, concurrency, ledger,
+    random,
+};
 use disk_backend::{Disk, DiskIo};
 use disk_layered::LayerIo;
 use fastrand::Rng;
 use futures_lite::future::block_on;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
+
+/// How many worlds there are for each fixed seed. One takes a few milliseconds.
+const WORLDS_PER_SEED: u64 = 50;
 
 /// The contract as a list of checks: fixed cases, random sequences against an array of bytes, requests that are left alone half
 /// way, and threads on the same sectors; for each of some sector sizes and disk sizes.
@@ -176,6 +182,28 @@ impl Suite {
             announce(seed);
             compose::check(&make, seed, self.stall_limit)
         })
+    }
+
+    /// Runs [`World`]s of the disk that `build` makes of simulated storage: under faults, crashes, resizes, dropped and forgotten
+    /// futures. Fifty for each fixed seed, and one for each fresh one; [`FRESH_SEEDS_VARIABLE`](crate::FRESH_SEEDS_VARIABLE) makes
+    /// it a long run.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check_worlds(
+        &self,
+        build: impl AsyncFn(&mut Stores) -> Disk,
+    ) -> Result<Report, Violation> {
+        let seeds = match self.only_seed {
+            Some(seed) => vec![seed],
+            None => seeds(self.fixed_seed_count * WORLDS_PER_SEED),
+        };
+        let mut report = Report::default();
+        for seed in seeds {
+            announce(seed);
+            report.add(World::new(seed).run(&build)?);
+        }
+        Ok(report)
     }
 
     fn seeds(&self) -> Vec<u64> {

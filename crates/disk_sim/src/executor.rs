@@ -176,7 +176,7 @@ impl<'a> Sim<'a> {
 
     fn poll(&mut self, id: TaskId) {
         // It may have been woken by somebody who did not see its end.
-        let Some(task) = &mut self.tasks[id.0] else {
+        let Some(Some(task)) = self.tasks.get_mut(id.0) else {
             return;
         };
         task.signal.is_ready.store(false, Ordering::Release);

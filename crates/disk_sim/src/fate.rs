@@ -29,6 +29,13 @@ pub enum Ending<T> {
     Forgotten,
 }
 
+impl<T> Ending<T> {
+    /// Whether the future is gone.
+    pub fn is_over(&self) -> bool {
+        !matches!(self, Self::Forgotten)
+    }
+}
+
 /// Where forgotten futures are kept, so that nothing is leaked by the run as a whole. Clones are the same place.
 #[derive(Clone, Default)]
 pub struct Graveyard<'a>(Rc<RefCell<Vec<Box<dyn Forgotten + 'a>>>>);

@@ -54,6 +54,24 @@ impl Image {
         image
     }
 
+    /// That of a layer: `sectors` says what each holds, none if it is absent.
+    pub fn of_layer(sectors: impl IntoIterator<Item = Option<Vec<u8>>>) -> Self {
+        let mut image = Self::new(0, Cell::Absent);
+        for (at, bytes) in (0..).zip(sectors) {
+            image.sector_count = at + 1;
+            if let Some(bytes) = bytes {
+                let is_zero = bytes.iter().all(|byte| *byte == 0);
+                let cell = if is_zero {
+                    Cell::Zero
+                } else {
+                    Cell::Data(bytes.into())
+                };
+                image.cells.insert(at, cell);
+            }
+        }
+        image
+    }
+
     /// The size in sectors.
     pub fn sector_count(&self) -> u64 {
         self.sector_count

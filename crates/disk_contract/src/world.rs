@@ -1,0 +1,275 @@
+//! Worlds: a disk on simulated storage, used by many at once, whose requests fail, are dropped and forgotten, and whose power is
+//! cut again and again.
+
+mod chronicle;
+mod client;
+mod recovery;
+mod request;
+mod stores;
+
+pub use stores::Stores;
+
+use crate::history::Value;
+use crate::ledger::{Fault, value_of};
+use crate::violation::Trace;
+use crate::{Clause, Violation};
+use chronicle::Chronicle;
+use client::{Plan, Shared};
+use disk_backend::{Disk, Persistence};
+use disk_sim::{Sim, Step, Stuck};
+use fastrand::Rng;
+use recovery::Recovery;
+use scsi_buffers::HostBuffers;
+use stores::Ground;
+
+/// A run of one disk: up to 16 clients, whose random requests overlap, fail, are dropped and forgotten; resizes; and crashes at
+/// any step, each of whose images must be one from which the disk recovers what C5, C6 and C11 promise.
+///
+/// Everything that was seen must be explicable sector by sector (C2, C7, C8, C9, C12), nobody may wait for ever (C4), and with that
+/// whoever waits for another size learns of it (C10).
+#[derive(Debug, Clone)]
+pub struct World {
+    seed: u64,
+    name: String,
+    request_count: u32,
+    crash_count: u32,
+    images_per_crash: usize,
+    seen_is_kept: bool,
+}
+
+/// What happened in a world without a violation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Requests that were made.
+    pub operation_count: u64,
+    /// Instants at which the power was cut.
+    pub crash_count: u64,
+    /// Images that were recovered from.
+    pub image_count: u64,
+    /// How often something was polled.
+    pub poll_count: u64,
+}
+
+impl Report {
+    /// Adds what happened in another world.
+    pub fn add(&mut self, other: Self) {
+        self.operation_count += other.operation_count;
+        self.crash_count += other.crash_count;
+        self.image_count += other.image_count;
+        self.poll_count += other.poll_count;
+    }
+}
+
+impl World {
+    /// A world of 200 requests and eight crashes.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            name: "simulated".to_owned(),
+            request_count: 200,
+            crash_count: 8,
+            images_per_crash: 16,
+            seen_is_kept: true,
+        }
+    }
+
+    /// What the report of a violation calls the disk.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How many requests are made.
+    #[must_use]
+    pub fn request_count(mut self, request_count: u32) -> Self {
+        self.request_count = request_count;
+        self
+    }
+
+    /// How often the power is cut, about, if the disk says that it is persistent; and once more at the end.
+    #[must_use]
+    pub fn crash_count(mut self, crash_count: u32) -> Self {
+        self.crash_count = crash_count;
+        self
+    }
+
+    /// How many images are drawn of a crash, at most.
+    #[must_use]
+    pub fn images_per_crash(mut self, images_per_crash: usize) -> Self {
+        self.images_per_crash = images_per_crash;
+        self
+    }
+
+    /// For a disk in which what failed may have happened in a volatile copy alone, because the copy cannot be thrown away (L4): then
+    /// it may be seen, and gone after a crash.
+    #[must_use]
+    pub fn with_copies_that_stay(mut self) -> Self {
+        self.seen_is_kept = false;
+        self
+    }
+
+    /// Runs the world of the disk that `build` makes of the stores that it asks for. It is called for each recovery too, and must ask
+    /// for the same each time.
+    ///
+    /// # Errors
+    /// The first [`Violation`]. The same seed finds it again.
+    pub fn run(&self, build: impl AsyncFn(&mut Stores) -> Disk) -> Result<Report, Violation> {
+        let mut rng = Rng::with_seed(self.seed);
+        let trace = Trace::new(self.name.clone(), "world", self.seed);
+        // Declared first: tasks borrow it.
+        let shared;
+        let mut sim = Sim::new(rng.u64(..));
+        let sector_size = if rng.u8(0..4) == 0 { 4096 } else { 512 };
+        let failure_percent = [0, 0, 1, 10][rng.usize(0..4)];
+        let stores_seed = rng.u64(..);
+        let content = first_content(&build, stores_seed, sector_size);
+        let content = content.map_err(|(clause, what)| trace.violation(clause, what))?;
+        let mut stores = Stores::new(sim.clock(), stores_seed, sector_size, failure_percent);
+        let stuck = |stuck: Stuck| trace.violation(Clause::C4, stuck.to_string());
+        let disk = sim.block_on(build(&mut stores)).map_err(stuck)?;
+        let Ground {
+            stores,
+            when_it_begins,
+            when_it_ends,
+        } = stores.into_ground();
+        for begin in when_it_begins {
+            begin();
+        }
+        let plan = Plan {
+            may_fail: failure_percent > 0,
+            drops: rng.bool(),
+            forgets: rng.u8(0..4) == 0,
+            resizes: rng.u8(0..3) == 0,
+            request_sectors_max: rng.u64(1..=8),
+            sector_count_max: 2 * disk.sector_count().max(1),
+        };
+        let is_persistent = disk.persistence() == Persistence::Persistent;
+        shared = Shared::new(
+            disk,
+            // RAM that was resized cannot throw away what it gained.
+            Chronicle::new(&content, self.seen_is_kept && !plan.resizes, plan.may_fail),
+            trace.clone(),
+            plan,
+            self.request_count,
+        );
+        for _ in 0..rng.u32(1..=16) {
+            let seed = rng.u64(..);
+            let graveyard = sim.graveyard();
+            sim.spawn("a request", client::run(&shared, seed, graveyard));
+        }
+        let recovery = Recovery {
+            stores: &stores,
+            shared: &shared,
+            sector_size,
+            images_per_crash: self.images_per_crash,
+        };
+        let mut report = Report::default();
+        // Where the next crash comes, in requests; each at any step.
+        let between = u64::from(self.request_count / self.crash_count.max(1)).max(1);
+        let mut next_crash = rng.u64(1..=between);
+        let mut steps_to_crash = None;
+        loop {
+            match sim.step() {
+                Ok(Step::Done) => break,
+                Ok(Step::Polled(_) | Step::Slept) => {}
+                Err(stuck) => shared.broke(shared.stuck(&stuck)),
+            }
+            if let Some(violation) = shared.violation.borrow_mut().take() {
+                return Err(violation);
+            }
+            if is_persistent && steps_to_crash.is_none() && shared.made.get() >= next_crash {
+                next_crash += rng.u64(1..=2 * between);
+                steps_to_crash = Some(rng.u32(0..20));
+            }
+            match &mut steps_to_crash {
+                Some(0) => {
+                    steps_to_crash = None;
+                    recovery.crash(&build, &mut rng, &mut report)?;
+                }
+                Some(steps) => *steps -= 1,
+                None => {}
+            }
+        }
+        for end in when_it_ends {
+            end();
+        }
+        finish(&mut sim, &shared, &stores)?;
+        if is_persistent {
+            recovery.crash(&build, &mut rng, &mut report)?;
+        }
+        report.operation_count = shared.made.get();
+        report.poll_count += sim.polls();
+        Ok(report)
+    }
+}
+
+/// When all requests are over, and nothing fails any more: everything is read, and made durable.
+fn finish<'a>(
+    sim: &mut Sim<'a>,
+    shared: &'a Shared,
+    stores: &[stores::Store],
+) -> Result<(), Violation> {
+    for store in stores {
+        store.set_failure_percent(0);
+    }
+    let trace = shared.trace.borrow().clone();
+    let stuck = |stuck: Stuck| trace.violation(Clause::C4, stuck.to_string());
+    let fault = |(clause, what): Fault| trace.violation(clause, what);
+    if sim.graveyard().count() == 0 {
+        sim.block_on(shared.disk.drain()).map_err(stuck)?;
+    }
+    let called = shared.chronicle.borrow_mut().tick();
+    let content = sim.block_on(read_all(&shared.disk)).map_err(stuck)?;
+    let content = content.map_err(fault);
+    let mut chronicle = shared.chronicle.borrow_mut();
+    match content {
+        Ok(content) => {
+            chronicle.tick();
+            for (sector, value) in (0..).zip(content) {
+                chronicle.saw(called, sector, value);
+            }
+        }
+        Err(violation) => return Err(violation),
+    }
+    chronicle.check().map_err(fault)?;
+    let called = chronicle.tick();
+    drop(chronicle);
+    match sim.block_on(shared.disk.sync_cache()).map_err(stuck)? {
+        Ok(()) => shared.chronicle.borrow_mut().flushed(called),
+        Err(_) if shared.plan.may_fail => {}
+        Err(error) => {
+            return Err(trace.violation(Clause::C5, format!("the last flush failed: {error:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// What the disk holds in the beginning. Read from another one that is built the same, so that no cache is filled.
+fn first_content(
+    build: &impl AsyncFn(&mut Stores) -> Disk,
+    seed: u64,
+    sector_size: u32,
+) -> Result<Vec<Value>, Fault> {
+    let mut sim = Sim::new(seed);
+    let mut stores = Stores::new(sim.clock(), seed, sector_size, 0);
+    let content = sim.block_on(async { read_all(&build(&mut stores).await).await });
+    content.map_err(|stuck| (Clause::C4, stuck.to_string()))?
+}
+
+/// What each sector of a disk holds.
+async fn read_all(disk: &Disk) -> Result<Vec<Value>, Fault> {
+    let size = disk.sector_size() as usize;
+    let mut data = vec![0; disk.sector_count() as usize * size];
+    let host = HostBuffers::from_mut(&mut data);
+    let read = disk.read_vectored(&host.buffers(), 0).await;
+    drop(host);
+    read.map_err(|error| {
+        (
+            Clause::C1,
+            format!("the whole disk cannot be read: {error:?}"),
+        )
+    })?;
+    let sectors = (0..).zip(data.chunks_exact(size));
+    sectors.map(|(at, bytes)| value_of(bytes, at)).collect()
+}
