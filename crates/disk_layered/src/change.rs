@@ -153,14 +153,15 @@ impl Change {
 }
 
 /// Resizes a stack that writes through (C10): growing from below, so that the layers below are never too short (W4), and shrinking
-/// from the top.
+/// from the top. Each step is durable before the next, so that neither are they too short after a crash.
 pub(crate) async fn resize(stack: Arc<Stack>, sector_count: u64) -> Result<(), DiskError> {
     let old = stack.top().backing().sector_count();
     if sector_count < old {
         stack.top().resize(sector_count).await?;
-        for layer in &stack.written()[1..] {
+        for (above, layer) in stack.written().iter().zip(&stack.written()[1..]) {
             // A layer that was longer than the disk stays so, and so does one that has no other size.
             if layer.backing().sector_count() == old {
+                above.sync_cache().await?;
                 match layer.resize(sector_count).await {
                     Ok(()) | Err(DiskError::Unsupported) => {}
                     Err(error) => return Err(error),
@@ -171,6 +172,7 @@ pub(crate) async fn resize(stack: Arc<Stack>, sector_count: u64) -> Result<(), D
     }
     for layer in stack.written()[1..].iter().rev() {
         grow_below_top(layer, old..sector_count).await?;
+        layer.sync_cache().await?;
     }
     stack.top().resize(sector_count).await
 }

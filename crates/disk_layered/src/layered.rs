@@ -443,9 +443,13 @@ impl DiskIo for LayeredDisk {
     async fn drain(&self) {
         let stack = self.stack.load_full();
         self.order.drain().await;
-        for layer in stack.layers() {
-            layer.backing().drain().await;
-        }
+        let layers = async {
+            for layer in stack.layers() {
+                layer.backing().drain().await;
+            }
+        };
+        // What begins meanwhile, and is left by whoever began it, is in flight in the layers.
+        self.order.advance_during(layers).await;
     }
 
     /// Nothing composed of layers can be ejected.

@@ -22,6 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -202,6 +203,23 @@ impl Order {
         for operation in unfinished {
             operation.finish().await;
         }
+    }
+
+    /// Waits for something else, and gets every operation as far as it goes meanwhile: what is waited for may wait for one that
+    /// nobody else polls (C4).
+    pub(crate) async fn advance_during<T>(&self, wait: impl Future<Output = T>) -> T {
+        let mut wait = pin!(wait);
+        poll_fn(|cx| {
+            let done = wait.as_mut().poll(cx);
+            if done.is_pending() {
+                let unfinished = overlapping(&mut self.lock(&EVERYTHING), &EVERYTHING, |_| true);
+                for operation in unfinished {
+                    let _ = operation.poll(cx);
+                }
+            }
+            done
+        })
+        .await
     }
 
     /// R5

@@ -106,9 +106,9 @@ impl Stack {
         written.all(|layer| layer.backing().is_fua_respected())
     }
 
-    /// Persistent if one of the written layers is: what users write lands in all of them.
+    /// That of the truth: copies are thrown away when a write fails (L4), and what was flushed must survive without them (C5).
     pub(crate) fn persistence(&self) -> Persistence {
-        match self.written().iter().any(|layer| layer.is_persistent()) {
+        match self.truth().is_persistent() {
             true => Persistence::Persistent,
             false => Persistence::Volatile,
         }
