@@ -23,10 +23,10 @@ use futures_util::future::Shared;
 use parking_lot::{Mutex, MutexGuard};
 use rangemap::RangeSet;
 use scsi_buffers::{BouncePool, RequestBuffers};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::ops::Range;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -184,7 +184,21 @@ impl Store {
                 drop(self.finish(&writing).await);
             }
         }
-        self.disk.drain().await;
+        // Writes that begin meanwhile, and are left by whoever began them, are in flight below: they must get on as well (S3).
+        let mut drain = pin!(self.disk.drain());
+        let mut polled = Vec::new();
+        poll_fn(|cx| {
+            let drained = drain.as_mut().poll(cx);
+            if drained.is_pending() && !self.is_idle() {
+                polled.clone_from(&self.state.lock().under_way);
+                for writing in &mut polled {
+                    // Whoever needs its result asks again.
+                    let _ = Pin::new(&mut writing.run).poll(cx);
+                }
+            }
+            drained
+        })
+        .await;
     }
 
     /// Keeps a write back, of which at most `pieces_max` shall be kept: others are written first, as chance has it. What there
@@ -387,10 +401,17 @@ impl Store {
         writing
     }
 
-    /// Gets a write to its end; if it is good, the piece is no longer needed.
+    /// Gets a write to its end; if it is good, the piece is no longer needed. Nor is what was cut off with the end of the disk while
+    /// it was being written.
     async fn finish(&self, writing: &Writing) -> Result<(), DiskError> {
         let result = writing.run.clone().await;
         let mut state = self.state.lock();
+        let end = self.disk.sector_count();
+        let is_cut_off = end < writing.sectors.end
+            && matches!(&result, Err(error) if matches!(**error, DiskError::IllegalBlock));
+        if is_cut_off {
+            state.pieces.remove(&(end..u64::MAX));
+        }
         let is_under_way = |other: &Writing| other.number == writing.number;
         // Several may wait for one write; the first of them tidies up.
         if let Some(index) = state.under_way.iter().position(is_under_way) {
@@ -403,7 +424,10 @@ impl Store {
             self.note_busy(&state);
         }
         drop(state);
-        result.map_err(|error| same_error(&error))
+        match is_cut_off {
+            true => Ok(()),
+            false => result.map_err(|error| same_error(&error)),
+        }
     }
 }
 
