@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
-use crate::{Fallible, docs, fuzz, peers, run, soak, test, tidy};
+use crate::{Fallible, docs, fuzz, peers, run, soak, test, tidy, worlds};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -47,6 +47,14 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
                 target: None,
             };
             fuzz::run(workspace, &args)
+        }),
+        step("worlds", || {
+            let args = worlds::Args {
+                seconds: 90,
+                seed: None,
+                only: None,
+            };
+            worlds::run(workspace, &args)
         }),
         step("soak", || soak(workspace)),
     ];

@@ -5,6 +5,7 @@
 //! - `tidy` checks what the compiler does not: which crate may use which, door signs, links,
 //!   generated pages, code shown in pages, unsafe code, manifests.
 //! - `fuzz` tries hostile input for some seconds.
+//! - `worlds` tries random disks on simulated storage, under faults and crashes.
 //! - `soak` keeps the real daemon busy, with faults and restarts, for some minutes.
 //! - `docs` writes the generated pages anew.
 //! - `bench` measures us against a peer, side by side in one run.
@@ -27,6 +28,7 @@ mod soak;
 mod test;
 mod tidy;
 mod workspace;
+mod worlds;
 
 use std::process::ExitCode;
 
@@ -58,6 +60,8 @@ enum Command {
     Tidy,
     /// Try hostile input on everything that takes input from outside
     Fuzz(fuzz::Args),
+    /// Try random disks on simulated storage, under faults and crashes, against the contract
+    Worlds(worlds::Args),
     /// Keep the real daemon busy, with faults, resizes and restarts, and look at every byte
     Soak(soak::Args),
     /// Write the generated pages of the documentation anew
@@ -84,6 +88,7 @@ fn dispatch(command: Command, workspace: &Workspace) -> Fallible {
         Command::Test(args) => test::run(workspace, &args).map(|summary| println!("{summary}")),
         Command::Tidy => tidy::run(workspace),
         Command::Fuzz(args) => fuzz::run(workspace, &args),
+        Command::Worlds(args) => worlds::run(workspace, &args),
         Command::Soak(args) => soak::run(workspace, &args),
         Command::Docs => docs::run(workspace),
         Command::Bench(command) => bench::run(workspace, &command),

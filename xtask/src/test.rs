@@ -33,7 +33,14 @@ pub(crate) enum Ring {
 }
 
 /// What is built with bugs that can be switched on. That is a build by itself: a feature that one crate wants, all in a build get.
-pub(crate) const WITH_BUGS: &[&str] = &["--package", "planted", "--features", "planted/on"];
+pub(crate) const WITH_BUGS: &[&str] = &[
+    "--package",
+    "planted",
+    "--package",
+    "worlds",
+    "--features",
+    "planted/on,worlds/planted",
+];
 
 /// Tells the interop tests where to report what they skipped.
 const SKIP_REPORT: &str = "PLATTER_SKIP_REPORT";

@@ -30,6 +30,7 @@ const NAMED: &[(&str, u8)] = &[
     ("fuzz", 10),
     ("platter", 10),
     ("programs", 10),
+    ("worlds", 10),
     ("xtask", 10),
 ];
 

@@ -1,0 +1,261 @@
+//! Random disks, written down.
+
+use disk_backend::UnmapBehavior;
+use fastrand::Rng;
+use std::fmt;
+
+/// How many layers a disk has at most, those of nested disks included.
+pub(crate) const LAYERS_MAX: usize = 8;
+
+/// The size of the disk in sectors, at most.
+const SECTORS_MAX: u64 = 32;
+
+/// A disk.
+#[derive(Debug, Clone)]
+pub(crate) enum DiskGraph {
+    /// Simulated storage.
+    Sim { sectors: u64, traits: Traits },
+    /// Layers.
+    Stack {
+        is_read_only: bool,
+        layers: Vec<LayerGraph>,
+    },
+    /// A wrapper that injects faults, with the seed of its rules.
+    Fault { disk: Box<DiskGraph>, seed: u64 },
+    /// A wrapper that lets time pass before each request, in milliseconds.
+    Delay { disk: Box<DiskGraph>, ms: u64 },
+}
+
+/// What a store is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traits {
+    pub(crate) atomic_write_sectors: u32,
+    pub(crate) is_fua_respected: bool,
+    pub(crate) unmap_behavior: UnmapBehavior,
+    pub(crate) is_read_only: bool,
+}
+
+/// A layer, and what the stack does with it.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerGraph {
+    pub(crate) kind: LayerKind,
+    pub(crate) write_through: bool,
+    pub(crate) read_cache: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum LayerKind {
+    /// RAM of this size, or as large as what lies below.
+    Ram(Option<u64>),
+    /// Simulated storage with absent sectors; empty at first, or not.
+    Sim {
+        sectors: u64,
+        traits: Traits,
+        is_filled: bool,
+    },
+    /// A disk.
+    Disk(DiskGraph),
+}
+
+impl DiskGraph {
+    /// A random legal disk.
+    pub(crate) fn random(rng: &mut Rng) -> Self {
+        let sectors = rng.u64(4..=SECTORS_MAX);
+        let mut budget = rng.usize(1..=LAYERS_MAX);
+        Self::with_sectors(rng, sectors, true, &mut budget)
+    }
+
+    fn with_sectors(rng: &mut Rng, sectors: u64, is_written: bool, budget: &mut usize) -> Self {
+        let disk = match *budget {
+            0 => Self::store(rng, sectors, is_written),
+            _ if rng.u8(0..8) == 0 => Self::store(rng, sectors, is_written),
+            _ => Self::stack(rng, sectors, is_written, budget),
+        };
+        match rng.u8(0..8) {
+            0 | 1 => Self::Fault {
+                disk: Box::new(disk),
+                seed: rng.u64(..),
+            },
+            2 => Self::Delay {
+                disk: Box::new(disk),
+                ms: rng.u64(0..3),
+            },
+            _ => disk,
+        }
+    }
+
+    fn store(rng: &mut Rng, sectors: u64, is_written: bool) -> Self {
+        Self::Sim {
+            sectors,
+            traits: Traits::random(rng, is_written),
+        }
+    }
+
+    fn stack(rng: &mut Rng, sectors: u64, is_written: bool, budget: &mut usize) -> Self {
+        let count = rng.usize(1..=*budget);
+        *budget -= count;
+        let through_count = match rng.bool() {
+            true => rng.usize(0..count),
+            false => 0,
+        };
+        let layers = (0..count).map(|index| {
+            let place = Place {
+                is_top: index == 0,
+                is_bottom: index + 1 == count,
+                is_copy: index < through_count,
+                is_written: is_written && index <= through_count,
+                // The sizes of what is written through to must agree, also after a crash.
+                has_copies: through_count > 0,
+            };
+            LayerGraph::random(rng, sectors, place, budget)
+        });
+        Self::Stack {
+            is_read_only: !is_written,
+            layers: layers.collect(),
+        }
+    }
+}
+
+impl DiskGraph {
+    /// Whether a copy somewhere in it cannot be thrown away: disks have all of their sectors.
+    pub(crate) fn has_copies_that_stay(&self) -> bool {
+        match self {
+            Self::Sim { .. } => false,
+            Self::Fault { disk, .. } | Self::Delay { disk, .. } => disk.has_copies_that_stay(),
+            Self::Stack { layers, .. } => layers.iter().any(|layer| match &layer.kind {
+                LayerKind::Disk(disk) => layer.write_through || disk.has_copies_that_stay(),
+                LayerKind::Ram(_) | LayerKind::Sim { .. } => false,
+            }),
+        }
+    }
+}
+
+impl Traits {
+    fn random(rng: &mut Rng, is_written: bool) -> Self {
+        let behaviors = [
+            UnmapBehavior::Zeroes,
+            UnmapBehavior::Zeroes,
+            UnmapBehavior::Ignored,
+            UnmapBehavior::Unspecified,
+        ];
+        Self {
+            atomic_write_sectors: [1, 1, 2, 4][rng.usize(0..4)],
+            is_fua_respected: rng.u8(0..3) > 0,
+            unmap_behavior: behaviors[rng.usize(0..4)],
+            is_read_only: !is_written && rng.bool(),
+        }
+    }
+}
+
+/// Where a layer stands.
+#[derive(Clone, Copy)]
+struct Place {
+    is_top: bool,
+    is_bottom: bool,
+    is_copy: bool,
+    is_written: bool,
+    has_copies: bool,
+}
+
+impl LayerGraph {
+    fn random(rng: &mut Rng, sectors: u64, place: Place, budget: &mut usize) -> Self {
+        let read_cache = rng.u8(0..3) == 0;
+        // What is filled from below, or written through, begins without anything of its own.
+        let is_filled = !read_cache && !place.is_copy && rng.bool();
+        let sectors = match (place.is_top || place.has_copies, rng.u8(0..4)) {
+            (true, _) | (_, 0 | 1) => sectors,
+            (_, 2) => sectors + rng.u64(1..=sectors),
+            _ => rng.u64(1..=sectors),
+        };
+        let disk_odds = if place.is_bottom { 3 } else { 8 };
+        let kind = match rng.u8(0..disk_odds) {
+            0 | 1 if place.is_bottom || rng.bool() => {
+                // A copy that has all of its sectors must still have them after a crash.
+                let nested = if place.is_copy { &mut 0 } else { budget };
+                let disk = DiskGraph::with_sectors(rng, sectors, place.is_written, nested);
+                LayerKind::Disk(disk)
+            }
+            2 | 3 => LayerKind::Sim {
+                sectors,
+                traits: Traits::random(rng, place.is_written),
+                is_filled,
+            },
+            _ => LayerKind::Ram(
+                (place.is_bottom || place.is_top && !place.is_copy || rng.bool())
+                    .then_some(sectors),
+            ),
+        };
+        // After a crash memory is as large as what is below it now.
+        let kind = match kind {
+            LayerKind::Ram(_) if place.is_copy => LayerKind::Ram(None),
+            other => other,
+        };
+        Self {
+            write_through: place.is_copy,
+            read_cache: read_cache && !matches!(kind, LayerKind::Disk(_)),
+            kind,
+        }
+    }
+}
+
+impl fmt::Display for DiskGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sim { sectors, traits } => write!(f, "sim({sectors}{traits})"),
+            Self::Fault { disk, .. } => write!(f, "fault({disk})"),
+            Self::Delay { disk, ms } => write!(f, "delay({ms} ms, {disk})"),
+            Self::Stack {
+                is_read_only,
+                layers,
+            } => {
+                write!(f, "{}[", if *is_read_only { "read-only " } else { "" })?;
+                for (index, layer) in layers.iter().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
+                    write!(f, "{comma}{layer}")?;
+                }
+                write!(f, "]")
+            }
+        }
+    }
+}
+
+impl fmt::Display for LayerGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            LayerKind::Ram(None) => write!(f, "ram")?,
+            LayerKind::Ram(Some(sectors)) => write!(f, "ram({sectors})")?,
+            LayerKind::Sim {
+                sectors,
+                traits,
+                is_filled,
+            } => {
+                let filled = if *is_filled { ", filled" } else { "" };
+                write!(f, "layer({sectors}{traits}{filled})")?;
+            }
+            LayerKind::Disk(disk) => write!(f, "{disk}")?,
+        }
+        if self.write_through {
+            write!(f, " +write_through")?;
+        }
+        if self.read_cache {
+            write!(f, " +read_cache")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Traits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", unmap {:?}", self.unmap_behavior)?;
+        if self.atomic_write_sectors > 1 {
+            write!(f, ", atomic {}", self.atomic_write_sectors)?;
+        }
+        if !self.is_fua_respected {
+            write!(f, ", no fua")?;
+        }
+        if self.is_read_only {
+            write!(f, ", read-only")?;
+        }
+        Ok(())
+    }
+}
