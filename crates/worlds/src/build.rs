@@ -6,6 +6,7 @@ use disk_contract::Stores;
 use disk_delay::DelayDisk;
 use disk_fault::{Action, Delay, FaultControl, FaultDisk, FaultOptions, InjectedError, Rule};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
+use disk_throttle::{Limits, ThrottleDisk, ThrottleGroup};
 use disklayer_ram::{LazyRamDiskLayer, RamDiskLayer};
 use fastrand::Rng;
 use std::future::Future;
@@ -36,6 +37,14 @@ pub(crate) fn disk<'a>(
                 let (disk, _) =
                     DelayDisk::new(inner, delay, stores.clock()).expect("a short delay");
                 Disk::new(disk).expect("a wrapper of a legal disk is one")
+            }
+            DiskGraph::Throttle { disk: inner, rate } => {
+                let inner = disk(inner, stores).await;
+                let mut limits = Limits::default();
+                limits.operations_per_second = Some(*rate);
+                let group = ThrottleGroup::new(limits, stores.clock()).expect("a legal limit");
+                Disk::new(ThrottleDisk::new(inner, &group))
+                    .expect("a wrapper of a legal disk is one")
             }
             DiskGraph::Stack {
                 is_read_only,

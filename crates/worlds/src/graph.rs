@@ -24,6 +24,8 @@ pub(crate) enum DiskGraph {
     Fault { disk: Box<DiskGraph>, seed: u64 },
     /// A wrapper that lets time pass before each request, in milliseconds.
     Delay { disk: Box<DiskGraph>, ms: u64 },
+    /// A wrapper that begins so many operations per second.
+    Throttle { disk: Box<DiskGraph>, rate: u64 },
 }
 
 /// What a store is like.
@@ -80,6 +82,10 @@ impl DiskGraph {
                 disk: Box::new(disk),
                 ms: rng.u64(0..3),
             },
+            3 => Self::Throttle {
+                disk: Box::new(disk),
+                rate: rng.u64(1..2000),
+            },
             _ => disk,
         }
     }
@@ -121,7 +127,9 @@ impl DiskGraph {
     pub(crate) fn has_copies_that_stay(&self) -> bool {
         match self {
             Self::Sim { .. } => false,
-            Self::Fault { disk, .. } | Self::Delay { disk, .. } => disk.has_copies_that_stay(),
+            Self::Fault { disk, .. } | Self::Delay { disk, .. } | Self::Throttle { disk, .. } => {
+                disk.has_copies_that_stay()
+            }
             Self::Stack { layers, .. } => layers.iter().any(|layer| match &layer.kind {
                 LayerKind::Disk(disk) => layer.write_through || disk.has_copies_that_stay(),
                 LayerKind::Ram(_) | LayerKind::Sim { .. } => false,
@@ -203,6 +211,7 @@ impl fmt::Display for DiskGraph {
         match self {
             Self::Sim { sectors, traits } => write!(f, "sim({sectors}{traits})"),
             Self::Fault { disk, .. } => write!(f, "fault({disk})"),
+            Self::Throttle { disk, rate } => write!(f, "throttle({rate}/s, {disk})"),
             Self::Delay { disk, ms } => write!(f, "delay({ms} ms, {disk})"),
             Self::Stack {
                 is_read_only,

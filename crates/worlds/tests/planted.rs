@@ -33,6 +33,7 @@ fn catch(bug: Bug) -> Option<(u64, String)> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how each was caught is worth knowing")]
 fn every_planted_bug_is_caught() {
     let mut missed = Vec::new();
     for bug in Bug::ALL {
