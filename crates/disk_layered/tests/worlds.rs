@@ -3,7 +3,7 @@
 use disk_backend::Disk;
 use disk_contract::{Stores, Suite, Violation};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
-use disk_sim::{Image, Sim, SimDisk, SimLayer, SimOptions, Step};
+use disk_sim::{Fate, Fated, Graveyard, Image, Sim, SimDisk, SimLayer, SimOptions, Step};
 
 fn configured(layer: DiskLayer, write_through: bool, read_cache: bool) -> LayerConfiguration {
     let mut configuration = LayerConfiguration::new(layer);
@@ -32,6 +32,42 @@ fn stacks_keep_the_contract_in_worlds() -> Result<(), Violation> {
         Suite::new().check_worlds(async |stores| stack(stores, write_through).await)?;
     }
     Ok(())
+}
+
+/// What a change does in one disk may begin after the drain of the disk above it, and be left by whoever began it.
+#[test]
+fn a_drain_gets_on_what_is_left_while_it_lasts() {
+    for seed in 0..300 {
+        let mut sim = Sim::new(seed);
+        let below = |seed| {
+            let disk = SimDisk::new(SimOptions::new(8, 512, seed), sim.clock());
+            DiskLayer::from_disk(Disk::new(disk).expect("a legal disk"))
+        };
+        let layers = vec![
+            configured(below(seed), true, false),
+            configured(below(seed + 1000), true, false),
+            configured(below(seed + 2000), false, false),
+        ];
+        let disk = sim.block_on(LayeredDisk::new(false, layers));
+        let disk = disk.expect("it goes on").expect("a legal stack");
+        let disk = Disk::new(disk).expect("a legal disk");
+        let drained = disk.clone();
+        sim.spawn("a drain", async move {
+            for _ in 0..8 {
+                drained.drain().await;
+            }
+        });
+        sim.spawn("writes that are dropped", async move {
+            let graveyard = Graveyard::default();
+            for polls in 0..16 {
+                let write = disk.write_zeroes(polls % 8, 1, false, false, false);
+                let fate = Fate::DroppedAfter(polls as u32);
+                Fated::new(write, fate, &graveyard).await;
+            }
+        });
+        sim.run()
+            .unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
+    }
 }
 
 /// A copy above the disk that it is a copy of.

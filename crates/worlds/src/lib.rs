@@ -2,7 +2,7 @@
 //!
 //! Row 10, a tool: `cargo xtask worlds --seconds N --seed S` runs it. Each world is one seed: a disk of up to eight layers of all
 //! kinds that can stand on simulated storage, in any legal configuration, with wrappers at random places, used as
-//! [`World`](disk_contract::World) says.
+//! [`World`] says.
 //!
 //! ```
 //! let report = worlds::run(7).expect("the contract is kept");
