@@ -165,6 +165,8 @@ struct Session {
     client: Client,
     framing: Framing,
     model: Vec<u8>,
+    /// Whether the server was told that nothing more comes.
+    has_ended: bool,
 }
 
 impl Session {
@@ -181,6 +183,7 @@ impl Session {
             client,
             framing,
             model: vec![0; SIZE],
+            has_ended: false,
         };
         if let Some(option) = chosen {
             session.ask(option, &[]);
@@ -222,6 +225,8 @@ impl Session {
             bytes.extend_from_slice(data);
         }
         self.client.send(&bytes).expect("it listens");
+        let ends = |wanted: &Wanted| wanted.request.command == Command::Disconnect;
+        self.has_ended |= burst.iter().any(ends);
         let requests = burst.iter().map(|wanted| wanted.request);
         let requests = requests.filter(|request| request.command != Command::Disconnect);
         let answers = self.answers(requests.collect());
@@ -345,7 +350,7 @@ impl Session {
             Command::Write => self.model[range].copy_from_slice(data),
             Command::WriteZeroes => self.model[range].fill(0),
             // A hint: what is trimmed is what it was, or zeros; this disk makes whole sectors zeros. Looked at, and then known.
-            Command::Trim => self.look_after_trim(request),
+            Command::Trim if !self.has_ended => self.look_after_trim(request),
             Command::BlockStatus => self.check_extents(request, &answer.extents),
             _ => {}
         }
