@@ -67,8 +67,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
 }
 
 fn clippy(workspace: &Workspace) -> Fallible {
-    // What is only compiled where bugs can be planted is looked at as well.
-    for what in [&["--workspace"], test::WITH_BUGS] {
+    // What is only compiled where bugs can be planted, or threads steered, is looked at as well.
+    for what in [&["--workspace"], test::WITH_BUGS, test::EXPLORED] {
         let mut command = run::cargo(workspace);
         command.arg("clippy").args(what);
         run::run(command.args(["--all-targets", "--", "-D", "warnings"]))?;

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every ring of tests in one run of `cargo test`, a second one for the build that bugs are planted in, and then
-//! the truth about what did not run.
+//! `cargo xtask test`: every ring of tests in one run of `cargo test`, a second and a third one for the builds that bugs are planted
+//! in and that threads are steered in, and then the truth about what did not run.
 //!
 //! The interop tests skip themselves where a real program is missing. They write each skip into a
 //! file that we name to them (a passing test's output is swallowed by its runner), and we print it.
@@ -30,6 +30,8 @@ pub(crate) enum Ring {
     Interop,
     /// Whether bugs that are planted on purpose are found
     Planted,
+    /// What threads that meet can do, schedule by schedule
+    Exploration,
 }
 
 /// What is built with bugs that can be switched on. That is a build by itself: a feature that one crate wants, all in a build get.
@@ -41,6 +43,9 @@ pub(crate) const WITH_BUGS: &[&str] = &[
     "--features",
     "planted/on,worlds/planted",
 ];
+
+/// What is built so that schedules of threads can be explored, in a build by itself as well.
+pub(crate) const EXPLORED: &[&str] = &["--package", "exploration", "--features", "shuttle"];
 
 /// Tells the interop tests where to report what they skipped.
 const SKIP_REPORT: &str = "PLATTER_SKIP_REPORT";
@@ -61,15 +66,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible<Summary> {
     if args.install {
         peers::install()?;
     }
-    if !matches!(args.ring, Some(Ring::Planted)) {
+    if !matches!(args.ring, Some(Ring::Planted | Ring::Exploration)) {
         say_what_is_missing()?;
     }
     let report = tempfile::NamedTempFile::new()
         .map_err(|error| format!("cannot make a temporary file: {error}"))?;
     let runs: &[&[&str]] = match args.ring {
-        None => &[&["--workspace"], WITH_BUGS],
+        None => &[&["--workspace"], WITH_BUGS, EXPLORED],
         Some(Ring::Interop) => &[&["--workspace", "--test", "interop"]],
         Some(Ring::Planted) => &[WITH_BUGS],
+        Some(Ring::Exploration) => &[EXPLORED],
     };
     let mut summary = Summary::default();
     let mut passed = Ok(());

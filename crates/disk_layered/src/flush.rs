@@ -1,6 +1,6 @@
 //! Which layers need a flush (C5).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counts what a layer accepted, and how much of that is known to be durable.
 ///

@@ -7,13 +7,13 @@
 //! - O4: a wake-up reaches everyone who has polled it since the last one; so it is never lost with a caller that went away.
 
 use disk_backend::DiskError;
-use parking_lot::Mutex;
 use planted::Bug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use sync::Mutex;
+use sync::atomic::{AtomicBool, Ordering};
 
 /// What an operation does.
 pub(crate) type Body = Pin<Box<dyn Future<Output = Result<(), DiskError>> + Send>>;

@@ -18,14 +18,14 @@
 //!   at most [`FILLS_MAX`] are fills: nobody waits for their data, and there is no need to begin one more.
 
 use crate::operation::{Body, Operation};
-use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use sync::atomic::{AtomicU64, Ordering};
+use sync::{Mutex, MutexGuard, Race};
 
 const SHARD_COUNT: usize = 16;
 
@@ -344,7 +344,9 @@ impl Observation<'_> {
                 .find(is_mine)
                 .is_none_or(|seen| seen.is_disturbed)
         };
-        if shards.iter().any(is_disturbed) || !shards.iter().all(Pruned::has_room_for_fill) {
+        let is_too_late =
+            shards.iter().any(is_disturbed) && !sync::is_planted(Race::FillOfDisturbedRead);
+        if is_too_late || !shards.iter().all(Pruned::has_room_for_fill) {
             return false;
         }
         // In more shards than its own part touches, which makes nobody wait who would not.

@@ -6,11 +6,11 @@ use crate::flush::FlushTracker;
 use crate::{InvalidLayer, LayerConfiguration, LayerStatus, SectorBitmap, SectorMarker};
 use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
 use inspect::{Counters, Inspect};
-use parking_lot::Mutex;
 use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicU64, Ordering};
+use sync::Mutex;
+use sync::atomic::{AtomicU64, Ordering};
 
 /// A layer and what the stack remembers about it.
 pub(crate) struct StackedLayer {

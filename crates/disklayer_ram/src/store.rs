@@ -17,11 +17,11 @@ use disk_layered::{LayerStatus, SectorMarker, WriteNoOverwrite};
 use event_listener::Event;
 use guestmem::MemoryWrite;
 use inspect::Counters;
-use parking_lot::{Mutex, RwLock};
 use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use sync::atomic::{AtomicU64, Ordering, fence};
+use sync::{Mutex, Race, RwLock};
 
 mod torn;
 
@@ -224,7 +224,11 @@ impl Store {
 
     /// Writes the absent sectors of a piece from their places in `buffers`.
     fn fill_piece(&self, buffers: &RequestBuffers<'_>, piece: &Piece) -> Result<(), DiskError> {
-        let mut slot = self.slot_to_change(piece.chunk).write();
+        let slot = self.slot_to_change(piece.chunk);
+        let nothing = (SectorState::Absent, piece.sectors.end);
+        let was_absent = sync::is_planted(Race::FillLooksBeforeLock)
+            && slot.read().run(piece.sectors.start, piece.sectors.end) == nothing;
+        let mut slot = slot.write();
         self.check_end(piece.range.end)?;
         // I2: looked at after the slot, which whoever shrinks empties only when the mark is down.
         let filled = self.hidden_from().clamp(piece.range.start, piece.range.end);
@@ -236,7 +240,7 @@ impl Store {
                 true => state != SectorState::Data,
                 false => state == SectorState::Absent,
             };
-            if is_absent {
+            if is_absent || was_absent {
                 let run = piece.absolute(at..run_end);
                 let offset = self.len_of(piece.range.start..run.start);
                 let mut reader = buffers.subrange(offset, self.len_of(run)).reader();
@@ -392,7 +396,7 @@ impl Store {
 
     /// I1: whoever calls holds the lock of the chunk that `end` lies in, or finds that the chunk has none.
     fn check_end(&self, end: u64) -> Result<(), DiskError> {
-        match end <= self.sector_count() {
+        match end <= self.sector_count() || sync::is_planted(Race::SizeCheckedBeforeLock) {
             true => Ok(()),
             false => Err(DiskError::IllegalBlock),
         }

@@ -1,0 +1,84 @@
+//! The RAM store: requests and resizes on neighbouring sectors, at the border of two chunks.
+
+mod common;
+
+use common::{Arena, CHUNK_SECTORS, SECTOR_BYTES, fill_with_initial, plain};
+use disklayer_ram::RamDiskLayer;
+use exploration::{expect_found, explore};
+use shuttle::future::block_on;
+use shuttle::rand::{Rng, thread_rng};
+use std::ops::Range;
+use std::sync::Arc;
+use sync::Race;
+
+/// Two sectors at the end of the first chunk, and two at the beginning of the second.
+const HOT: Range<u64> = CHUNK_SECTORS - 2..CHUNK_SECTORS + 2;
+
+/// A store above another one whose sectors all hold something: a sector that becomes absent for an instant shows it.
+fn arena() -> Arc<Arena> {
+    let layer =
+        || RamDiskLayer::new(HOT.end * SECTOR_BYTES as u64).expect("a size of whole sectors");
+    let lower = layer();
+    fill_with_initial(&lower, HOT);
+    Arena::new(vec![plain(layer()), plain(lower)], HOT)
+}
+
+/// Cuts sectors off, which zeroes them, and adds them again, which does so once more.
+fn resize(arena: &Arena) {
+    let cut_off = thread_rng().gen_range(HOT.start..HOT.end)..HOT.end;
+    for sector_count in [cut_off.start, HOT.end] {
+        arena.zero(cut_off.clone(), |disk, _| {
+            block_on(disk.resize(sector_count))
+        });
+    }
+}
+
+fn requests() {
+    let arena = arena();
+    let workers: Vec<_> = (0..3).map(|_| arena.spawn(4)).collect();
+    workers
+        .into_iter()
+        .for_each(|worker| worker.join().unwrap());
+    arena.check();
+}
+
+fn requests_and_resizes() {
+    let arena = arena();
+    let mut threads: Vec<_> = (0..2).map(|_| arena.spawn(4)).collect();
+    let resized = Arc::clone(&arena);
+    threads.push(shuttle::thread::spawn(move || resize(&resized)));
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    arena.check();
+}
+
+/// A wake-up that is lost leaves everybody waiting, which ends the exploration.
+fn waiting_for_another_size() {
+    let arena = arena();
+    let (waiting, resized) = (Arc::clone(&arena), Arc::clone(&arena));
+    let waiter = shuttle::thread::spawn(move || block_on(waiting.disk.wait_resize(HOT.end)));
+    let resizer = shuttle::thread::spawn(move || block_on(resized.disk.resize(HOT.start)));
+    assert_eq!(waiter.join().unwrap(), HOT.start);
+    resizer.join().unwrap().unwrap();
+}
+
+#[test]
+fn requests_that_meet_can_have_come_one_after_another() {
+    explore("ram_store", 2000, requests);
+}
+
+#[test]
+fn so_can_requests_that_meet_a_resize() {
+    explore("ram_store", 2000, requests_and_resizes);
+}
+
+#[test]
+fn whoever_waits_for_another_size_is_woken() {
+    explore("ram_store", 500, waiting_for_another_size);
+}
+
+#[test]
+fn a_size_that_is_checked_before_the_lock_is_taken_is_found() {
+    expect_found(Race::SizeCheckedBeforeLock, 2000, requests_and_resizes);
+}
