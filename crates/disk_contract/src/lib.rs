@@ -17,7 +17,8 @@
 //! ```
 //!
 //! A layer is tested by [`Suite::check_layers`], alone and among others, and by [`Suite::check_stacks`], in random stacks; what
-//! composes layers by [`Suite::check_composition`]. The guide is `docs/guides/test-your-own-disk.md`.
+//! composes layers by [`Suite::check_composition`]. What stands on other storage is run in worlds by [`Suite::check_worlds`]: on
+//! simulated storage, under faults and crashes (C5, C6, C8, C11). The guide is `docs/guides/test-your-own-disk.md`.
 //!
 //! **Guarantees.** Every byte that is read is compared with a model: what was written, zeroed, unmapped, resized, or left open
 //! by a dropped future. Whatever is left alone half way, other requests complete. What several threads see of the same sectors
@@ -25,8 +26,8 @@
 //! seed; [`SEED_VARIABLE`] replays it. Nothing depends on time. The kit's own tests plant faults and demand that each is found,
 //! and called by its number.
 //!
-//! **Not here.** What only a crash, a failing store or a simulated clock can show (C5, C6, C8, C11): of flushes it is only
-//! checked that they succeed. Executors: futures are polled by the test's own threads, so a disk brings the threads it needs.
+//! **Not here.** Crashes of what works outside of the process: of its flushes it is only checked that they succeed. Executors: but in
+//! worlds, futures are polled by the test's own threads, so a disk brings the threads it needs.
 //!
 //! **Failure.** The first violation ends a check, as an error. A factory that cannot make its disk panics, and so does a disk
 //! that asserts: the seed has been printed by then.
