@@ -3,8 +3,9 @@
 mod common;
 
 use clock::{Clock, SimulatedTime};
-use common::{Log, Probe, REQUESTS, Request, Running, SECTORS, request};
+use common::{REQUESTS, Request, Running, SECTORS, probe, request};
 use disk_backend::Disk;
+use disk_contract::ProbeLog;
 use disk_delay::{DelayControl, DelayDisk};
 use futures_lite::future::{block_on, poll_once};
 use std::pin::pin;
@@ -13,7 +14,7 @@ use std::time::Duration;
 struct World {
     disk: Disk,
     control: DelayControl,
-    log: Log,
+    log: ProbeLog,
     time: SimulatedTime,
 }
 
@@ -24,9 +25,11 @@ impl World {
 
     fn with(delay: Duration, respects_fua: bool) -> Self {
         let (clock, time) = Clock::simulated();
-        let log = Log::default();
-        let mut below = Probe::new(&log);
-        below.respects_fua = respects_fua;
+        let log = ProbeLog::default();
+        let below = match respects_fua {
+            true => probe(&log),
+            false => probe(&log).without_fua(),
+        };
         let (disk, control) = DelayDisk::new(Disk::new(below).unwrap(), delay, clock).unwrap();
         let disk = Disk::new(disk).unwrap();
         World {

@@ -296,9 +296,8 @@ fn a_durable_write_stays_one_through_other_actions() {
 
 #[test]
 fn where_the_disk_has_no_durable_writes_rules_see_the_flush_that_follows() {
-    let log = common::Log::default();
-    let mut probe = common::Probe::new(&log);
-    probe.respects_fua = false;
+    let log = disk_contract::ProbeLog::default();
+    let probe = common::probe(&log).without_fua();
     let mut options = FaultOptions::new(1, clock::Clock::real());
     options.rules = vec![Rule::new(Action::SkipFlush).on([Operation::Flush])];
     let below = disk_backend::Disk::new(probe).unwrap();

@@ -2,185 +2,19 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use disk_backend::pr::PersistentReservation;
-use disk_backend::{
-    BlockExtent, BlockState, BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior,
-};
-use disk_contract::{DiskSpec, ReferenceDisk};
+use disk_backend::{Disk, DiskError};
+use disk_contract::{DiskSpec, ProbeDisk, ProbeLog};
 use futures_lite::future::poll_once;
-use inspect::Inspect;
-use parking_lot::Mutex;
-use scsi_buffers::{HostBuffers, RequestBuffers};
+use scsi_buffers::HostBuffers;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 pub(crate) const SECTOR: usize = 512;
 pub(crate) const SECTORS: u64 = 16;
 
-/// What reached a disk, in words.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn add(&self, entry: String) {
-        self.0.lock().push(entry);
-    }
-
-    /// What came since the last call.
-    pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock())
-    }
-}
-
 /// A disk that writes down what reaches it.
-pub(crate) struct Probe {
-    inner: ReferenceDisk,
-    log: Log,
-    pub(crate) respects_fua: bool,
-}
-
-impl Probe {
-    pub(crate) fn new(log: &Log) -> Self {
-        Self {
-            inner: ReferenceDisk::new(DiskSpec::new(SECTORS, SECTOR as u32)),
-            log: log.clone(),
-            respects_fua: true,
-        }
-    }
-}
-
-impl Inspect for Probe {
-    fn inspect(&self, request: inspect::Request<'_>) {
-        request.respond().field("probed", &true);
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl DiskIo for Probe {
-    fn disk_type(&self) -> &str {
-        "probe"
-    }
-
-    fn sector_count(&self) -> u64 {
-        self.inner.sector_count()
-    }
-
-    fn sector_size(&self) -> u32 {
-        SECTOR as u32
-    }
-
-    fn disk_id(&self) -> Option<[u8; 16]> {
-        Some([7; 16])
-    }
-
-    fn physical_sector_size(&self) -> u32 {
-        4096
-    }
-
-    fn is_fua_respected(&self) -> bool {
-        self.respects_fua
-    }
-
-    fn is_read_only(&self) -> bool {
-        false
-    }
-
-    fn persistence(&self) -> Persistence {
-        Persistence::Persistent
-    }
-
-    fn atomic_write_sectors(&self) -> u32 {
-        8
-    }
-
-    async fn unmap(&self, sector: u64, count: u64, hint: bool) -> Result<(), DiskError> {
-        self.log.add(format!("unmap {sector}+{count} {hint}"));
-        self.inner.unmap(sector, count, hint).await
-    }
-
-    fn unmap_behavior(&self) -> UnmapBehavior {
-        UnmapBehavior::Zeroes
-    }
-
-    fn optimal_unmap_sectors(&self) -> u32 {
-        4
-    }
-
-    fn pr(&self) -> Option<&dyn PersistentReservation> {
-        None
-    }
-
-    async fn eject(&self) -> Result<(), DiskError> {
-        self.log.add("eject".to_owned());
-        Ok(())
-    }
-
-    async fn read_vectored(
-        &self,
-        buffers: &RequestBuffers<'_>,
-        sector: u64,
-    ) -> Result<(), DiskError> {
-        let count = buffers.len() / SECTOR;
-        self.log.add(format!("read {sector}+{count}"));
-        self.inner.read_vectored(buffers, sector).await
-    }
-
-    async fn write_vectored(
-        &self,
-        buffers: &RequestBuffers<'_>,
-        sector: u64,
-        fua: bool,
-    ) -> Result<(), DiskError> {
-        let count = buffers.len() / SECTOR;
-        let fua_text = if fua { " fua" } else { "" };
-        self.log.add(format!("write {sector}+{count}{fua_text}"));
-        self.inner.write_vectored(buffers, sector, fua).await
-    }
-
-    async fn write_zeroes(
-        &self,
-        sector: u64,
-        count: u64,
-        fua: bool,
-        may_unmap: bool,
-        no_fallback: bool,
-    ) -> Result<(), DiskError> {
-        self.log.add(format!(
-            "zero {sector}+{count} {fua} {may_unmap} {no_fallback}"
-        ));
-        self.inner
-            .write_zeroes(sector, count, fua, may_unmap, no_fallback)
-            .await
-    }
-
-    async fn sync_cache(&self) -> Result<(), DiskError> {
-        self.log.add("flush".to_owned());
-        Ok(())
-    }
-
-    async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
-        self.log.add(format!("status {sector}+{count}"));
-        Ok(BlockStatus::one(BlockExtent {
-            sector_count: count,
-            state: BlockState::Zero,
-            layer: None,
-        }))
-    }
-
-    async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
-        self.log.add(format!("resize {sector_count}"));
-        self.inner.resize(sector_count).await
-    }
-
-    async fn wait_resize(&self, sector_count: u64) -> u64 {
-        self.log.add(format!("wait_resize {sector_count}"));
-        self.inner.wait_resize(sector_count).await
-    }
-
-    async fn drain(&self) {
-        self.log.add("drain".to_owned());
-    }
+pub(crate) fn probe(log: &ProbeLog) -> ProbeDisk {
+    ProbeDisk::new(DiskSpec::new(SECTORS, SECTOR as u32), log)
 }
 
 /// Writes sectors whose bytes are all `stamp`.

@@ -2,9 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use super::common::{Log, Probe};
+use super::common::probe;
 use clock::{Clock, SimulatedTime};
 use disk_backend::{Disk, DiskError};
+use disk_contract::ProbeLog;
 use disk_throttle::{Limits, ThrottleDisk, ThrottleGroup};
 use disklayer_ram::ram_disk;
 use futures_lite::future::{block_on, poll_once};
@@ -31,9 +32,9 @@ impl World {
         Disk::new(ThrottleDisk::new(below, &self.group)).unwrap()
     }
 
-    pub(crate) fn probe(&self) -> (Disk, Log) {
-        let log = Log::default();
-        let below = Disk::new(Probe::new(&log)).unwrap();
+    pub(crate) fn probe(&self) -> (Disk, ProbeLog) {
+        let log = ProbeLog::default();
+        let below = Disk::new(probe(&log)).unwrap();
         let disk = ThrottleDisk::new(below, &self.group);
         (Disk::new(disk).unwrap(), log)
     }
