@@ -34,8 +34,8 @@ struct Record {
     event: Event,
     end: End,
     is_fua: bool,
-    /// Whether a resize made it zero.
-    is_resize: bool,
+    /// If a resize made it zero: when the last good flush before that was called.
+    resized_after: Option<u64>,
 }
 
 /// How a request ended.
@@ -138,7 +138,7 @@ impl Chronicle {
                     event,
                     end: End::Open,
                     is_fua,
-                    is_resize: false,
+                    resized_after: None,
                 });
             }
         }
@@ -153,7 +153,7 @@ impl Chronicle {
     pub(super) fn call_resize(&mut self, old: u64, new: u64) -> Ticket {
         let mut ticket = self.call_change(old.min(new)..old.max(new), &[], false);
         for (sector, index) in &ticket.places {
-            self.sectors[*sector as usize][*index].is_resize = true;
+            self.sectors[*sector as usize][*index].resized_after = Some(self.flushed);
         }
         ticket.resize = Some(self.resizes.len());
         self.resizes.push(Resize {
@@ -189,7 +189,7 @@ impl Chronicle {
             event,
             end: End::Completed,
             is_fua: false,
-            is_resize: false,
+            resized_after: None,
         });
     }
 
@@ -291,15 +291,27 @@ impl Chronicle {
                         && record.event.returned() < instant
                 })
         };
-        let is_flushed = write.event.returned() < self.flushed;
+        let flushed = self.flushed_before_cut(write, records);
+        let is_flushed = write.event.returned() < flushed;
         match write.end {
-            _ if write.is_resize && self.sizes_may_differ => None,
+            _ if write.resized_after.is_some() && self.sizes_may_differ => None,
             End::Completed if write.is_fua => Some(Clause::C6),
             End::CompletedWithEither if write.is_fua && is_seen_before(NEVER) => Some(Clause::C6),
             End::Completed if is_flushed => Some(Clause::C5),
             End::Completed | End::Open => None,
             End::Failed | End::Dropped if !self.seen_is_kept => None,
-            _ => (is_flushed && is_seen_before(self.flushed)).then_some(Clause::C5),
+            _ => (is_flushed && is_seen_before(flushed)).then_some(Clause::C5),
+        }
+    }
+
+    /// When the last good flush was called that found the sector there. If the resize that cut it off may be forgotten, the sector
+    /// comes back with what was flushed before: later flushes had nothing to do with it.
+    fn flushed_before_cut(&self, write: &Record, records: &[Record]) -> u64 {
+        let may_follow = |record: &&Record| record.event.returned() > write.event.called();
+        let cuts = records.iter().filter(may_follow);
+        match cuts.filter_map(|record| record.resized_after).min() {
+            Some(flushed) if self.sizes_may_differ => flushed,
+            _ => self.flushed,
         }
     }
 
@@ -322,7 +334,7 @@ impl Record {
             event: Event::write(value, 0, 0),
             end: End::Completed,
             is_fua: true,
-            is_resize: false,
+            resized_after: None,
         }
     }
 }
