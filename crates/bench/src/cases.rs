@@ -66,14 +66,21 @@ pub(crate) fn all() -> Vec<Case> {
             limit: "1 layer",
             goal: 1.5,
             operation_count: 20_000,
-            prepare: Box::new(|| deep_reads(1)),
+            prepare: Box::new(|| deep_reads(64, 1)),
+        },
+        Case {
+            name: "500 layers, 4 KiB read of sectors no upper layer covers",
+            limit: "1 layer",
+            goal: 1.7,
+            operation_count: 20_000,
+            prepare: Box::new(|| deep_reads(500, 1)),
         },
         Case {
             name: "64 layers, 4 KiB read of sectors in any layer",
             limit: "1 layer",
             goal: 1.7,
-            operation_count: 4000,
-            prepare: Box::new(|| deep_reads(0)),
+            operation_count: 20_000,
+            prepare: Box::new(|| deep_reads(64, 0)),
         },
         Case {
             name: "read cache over RAM, 4 KiB cold miss",
@@ -198,8 +205,8 @@ fn two_writers() -> Pair {
     Pair::new(Box::new(ours), Box::new(limit))
 }
 
-/// Reads of every 16th page, from the one numbered `first` on: 0 for those that upper layers cover.
-fn deep_reads(first: u64) -> Pair {
+/// Reads of every 16th page of `depth` layers, from the one numbered `first` on: 0 for those that upper layers cover.
+fn deep_reads(depth: u64, first: u64) -> Pair {
     const SIZE: usize = 4 * KIB;
     let side = |disk: Disk| {
         let mut block = vec![0; SIZE];
@@ -209,7 +216,7 @@ fn deep_reads(first: u64) -> Pair {
             read(&disk, page as usize * SIZE, &mut block);
         })
     };
-    Pair::new(side(disks::deep(64)), side(disks::deep(1)))
+    Pair::new(side(disks::deep(depth)), side(disks::deep(1)))
 }
 
 fn cold_misses() -> Pair {

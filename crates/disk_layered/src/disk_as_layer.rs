@@ -1,6 +1,8 @@
 //! A disk used as a layer.
 
-use crate::{LayerIo, LayerStatus, NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite};
+use crate::{
+    LayerIo, LayerStatus, LayerWatch, NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite,
+};
 use disk_backend::{Disk, DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -121,6 +123,11 @@ impl LayerIo for DiskAsLayer {
     /// No sector of a disk can be absent.
     async fn evict(&self, _sector: u64, _count: u64) -> Result<(), DiskError> {
         Err(DiskError::Unsupported)
+    }
+
+    /// A disk's size may change at the hands of others. It has every sector, so nothing would be gained either.
+    fn watch(&self, _watch: &LayerWatch) -> bool {
+        false
     }
 
     async fn drain(&self) {

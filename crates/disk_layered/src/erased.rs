@@ -3,7 +3,7 @@
 //! The place for a layer's future is smaller than that for a disk's, so that the future of a flat stack, which holds one
 //! layer's at a time, fits into the disk's place without a heap allocation.
 
-use crate::{LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite};
+use crate::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -73,6 +73,7 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
         sector: u64,
     ) -> LayerFuture<'a>;
     fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_>;
+    fn watch(&self, watch: &LayerWatch) -> bool;
     fn drain(&self) -> ColdFuture<'_, ()>;
     fn layer_status(
         &self,
@@ -208,6 +209,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_> {
         StackFuture::from_or_box(LayerIo::evict(self, sector, count))
+    }
+
+    fn watch(&self, watch: &LayerWatch) -> bool {
+        LayerIo::watch(self, watch)
     }
 
     fn drain(&self) -> ColdFuture<'_, ()> {

@@ -1,6 +1,6 @@
 //! The trait that a layer implements.
 
-use crate::SectorMarker;
+use crate::{LayerWatch, SectorMarker};
 use disk_backend::{BlockStatus, DiskError, Persistence, UnmapBehavior, zeroes};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -132,6 +132,16 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
     fn evict(&self, sector: u64, count: u64) -> impl Future<Output = Result<(), DiskError>> + Send {
         let _ = (sector, count);
         std::future::ready(Err(DiskError::Unsupported))
+    }
+
+    /// Whether the layer promises to call [`LayerWatch::changed`] whenever sectors become present, or the size changes, in any other
+    /// way than by the methods of this handle. A stack that neither writes nor fills such a layer need not ask it again about what
+    /// it does not have. Called once, before the first request.
+    ///
+    /// The default makes no promise: then the layer is asked in every read that gets as far down.
+    fn watch(&self, watch: &LayerWatch) -> bool {
+        let _ = watch;
+        false
     }
 
     /// Waits until no operation runs any more that began before the call, those of dropped futures included (C9). A layer whose

@@ -8,8 +8,8 @@ use crate::order::{EVERYTHING, Order};
 use crate::read::Pass;
 use crate::stack::Stack;
 use crate::stacked::StackedLayer;
-use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration};
-use arc_swap::ArcSwap;
+use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerWatch};
+use arc_swap::{ArcSwap, Guard};
 use disk_backend::check::{Intent, Limits};
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, DiskIo};
@@ -52,10 +52,11 @@ impl LayeredDisk {
         layers: Vec<LayerConfiguration>,
     ) -> Result<Self, InvalidLayeredDisk> {
         let through_count = count_write_through(&layers)?;
+        let watch = LayerWatch::default();
         let mut list = Vec::new();
         let mut lower = None;
         for (index, configuration) in layers.into_iter().enumerate().rev() {
-            let layer = StackedLayer::attach(configuration, lower)
+            let layer = StackedLayer::attach(configuration, lower, &watch)
                 .await
                 .and_then(|layer| check_writable(layer, index <= through_count && !read_only))
                 .map_err(|error| InvalidLayeredDisk::Layer { index, error })?;
@@ -65,13 +66,34 @@ impl LayeredDisk {
         list.reverse();
         let metadata = lower.ok_or(InvalidLayeredDisk::NoLayers)?;
         check_lengths(&list[..=through_count])?;
-        let stack = Stack::new(list, through_count, metadata.sector_size);
+        let stack = Stack::new(list, through_count, metadata.sector_size, watch);
         Ok(Self {
             read_only,
             metadata,
             order: Order::new(stack.sector_shift()),
             stack: ArcSwap::from_pointee(stack),
         })
+    }
+
+    /// The same disk, whose reads ask one layer after the other, and remember nothing of what these do not have. It is slower if it
+    /// has many layers, and saves up to 64 MiB of memory.
+    #[must_use]
+    pub fn without_index(self) -> Self {
+        let stack = self.stack.load().forgetful().without_index();
+        self.stack.store(Arc::new(stack));
+        self
+    }
+
+    /// The stack for a read, without an index that may be wrong (N3).
+    fn stack_to_read(&self) -> Guard<Arc<Stack>> {
+        let stack = self.stack.load();
+        if !stack.is_outdated() {
+            return stack;
+        }
+        // Two at once make two, one of which is forgotten with what it learnt.
+        let renewed = Arc::new(stack.forgetful());
+        self.stack.store(Arc::clone(&renewed));
+        Guard::from_inner(renewed)
     }
 
     fn limits(&self, stack: &Stack) -> Limits {
@@ -301,7 +323,7 @@ impl DiskIo for LayeredDisk {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
-        let stack = self.stack.load();
+        let stack = self.stack_to_read();
         let limits = self.limits(&stack);
         let count = limits.check_buffers(Intent::Read, buffers, sector)?;
         if self.is_ordered(&stack) && count > 0 {

@@ -19,6 +19,9 @@
 //! A layer may be a **read cache**: it keeps what is read from below. Layers from the top on may **write through**: what is
 //! written goes to the layer below as well, and they hold copies.
 //!
+//! A read asks the layers that may have what it wants: a stack remembers which of its lower layers have nothing of a region, if these say
+//! when that changes ([`LayerIo::watch`]). So its cost does not grow with their number.
+//!
 //! **Guarantees.** The stack is legal before the first request ([`InvalidLayeredDisk`]); no unmap uncovers what a lower layer
 //! holds (L3); sectors beyond the smallest size a lower layer has had read zero (L5); a flush reaches every layer that took
 //! writes since its last good one (C5). No cache revives what a write, zeroing or unmap has replaced (L2); copies never
@@ -36,6 +39,7 @@ mod configuration;
 mod disk_as_layer;
 mod erased;
 mod flush;
+mod index;
 mod layer;
 mod layered;
 mod marker;
@@ -48,6 +52,7 @@ mod stacked;
 
 pub use attach::{DiskLayer, DiskLayerMetadata, LayerAttach};
 pub use configuration::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration};
+pub use index::LayerWatch;
 pub use layer::{LayerIo, LayerStatus, NoOverwriteUnsupported, WriteNoOverwrite};
 pub use layered::LayeredDisk;
 pub use marker::{SectorBitmap, SectorMarker};

@@ -1,7 +1,10 @@
 //! The list of layers of a disk, and what follows from their places in it.
 
+use crate::LayerWatch;
+use crate::index::Index;
 use crate::stacked::StackedLayer;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
+use planted::Bug;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -15,6 +18,10 @@ pub(crate) struct Stack {
     /// How many layers, from the top, write through.
     through_count: usize,
     sector_shift: u32,
+    watch: LayerWatch,
+    /// What `watch` had counted when the index was made.
+    change_count: u64,
+    index: Option<Index>,
 }
 
 impl Stack {
@@ -22,12 +29,64 @@ impl Stack {
         layers: Vec<Arc<StackedLayer>>,
         through_count: usize,
         sector_size: u32,
+        watch: LayerWatch,
     ) -> Self {
         assert!(through_count < layers.len(), "S1");
+        let sector_shift = sector_size.trailing_zeros();
+        // Before the layers are asked anything (N2).
+        let change_count = watch.count();
+        let first_indexed = match planted::is_active(Bug::StaleIndex) {
+            true => 0,
+            false => through_count + 1,
+        };
+        let index = Index::new(&layers, first_indexed, sector_shift);
         Self {
             layers,
             through_count,
-            sector_shift: sector_size.trailing_zeros(),
+            sector_shift,
+            watch,
+            change_count,
+            index,
+        }
+    }
+
+    /// The same layers without what is known of them; with an index of nothing if this has one.
+    pub(crate) fn forgetful(&self) -> Self {
+        let sector_size = 1 << self.sector_shift;
+        let mut stack = Self::new(
+            self.layers.clone(),
+            self.through_count,
+            sector_size,
+            self.watch.clone(),
+        );
+        if self.index.is_none() {
+            stack.index = None;
+        }
+        stack
+    }
+
+    /// The same without an index.
+    pub(crate) fn without_index(mut self) -> Self {
+        self.index = None;
+        self
+    }
+
+    /// Whether the index may be wrong by now (N3).
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.index.is_some() && self.watch.count() != self.change_count
+    }
+
+    /// The next layer, at `from` or further down, that may hold any of these sectors; the number of layers if none may.
+    pub(crate) async fn next(&self, sectors: &Range<u64>, from: usize) -> usize {
+        match &self.index {
+            Some(index) if from >= index.first() => {
+                if !index.knows(sectors) {
+                    // Boxed: its future is large, and needed once for each region.
+                    Box::pin(index.learn(&self.layers, sectors)).await;
+                }
+                index.next(sectors, from)
+            }
+            _ => from,
         }
     }
 

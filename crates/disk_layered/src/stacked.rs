@@ -3,7 +3,9 @@
 use crate::attach::DiskLayerMetadata;
 use crate::erased::{DynLayer, ZeroOptions};
 use crate::flush::FlushTracker;
-use crate::{InvalidLayer, LayerConfiguration, LayerStatus, SectorBitmap, SectorMarker};
+use crate::{
+    InvalidLayer, LayerConfiguration, LayerStatus, LayerWatch, SectorBitmap, SectorMarker,
+};
 use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
 use inspect::{Counters, Inspect};
 use planted::Bug;
@@ -25,6 +27,8 @@ pub(crate) struct StackedLayer {
     flushes: FlushTracker,
     /// Whether what is read from below is kept here.
     is_cache: bool,
+    /// Whether the layer says so when it changes in other ways than by requests of the stack.
+    is_watched: bool,
     counters: Counters<{ Count::N }>,
 }
 
@@ -84,6 +88,7 @@ impl StackedLayer {
     pub(crate) async fn attach(
         configuration: LayerConfiguration,
         lower: Option<DiskLayerMetadata>,
+        watch: &LayerWatch,
     ) -> Result<Self, InvalidLayer> {
         let backing = configuration.layer.attach(lower).await?;
         check_sector_sizes(&*backing, lower)?;
@@ -97,6 +102,7 @@ impl StackedLayer {
             looking: Mutex::new(()),
             flushes: FlushTracker::new(backing.is_logically_read_only()),
             is_cache: configuration.read_cache,
+            is_watched: backing.watch(watch),
             counters: Counters::new(),
             backing,
         })
@@ -112,6 +118,11 @@ impl StackedLayer {
 
     pub(crate) fn is_cache(&self) -> bool {
         self.is_cache
+    }
+
+    /// Whether a layer that takes no writes changes only when it says so (N1 of `index`).
+    pub(crate) fn is_still(&self) -> bool {
+        self.is_watched && !self.is_cache
     }
 
     pub(crate) fn metadata(&self, lower: Option<DiskLayerMetadata>) -> DiskLayerMetadata {

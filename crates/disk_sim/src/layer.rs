@@ -8,16 +8,27 @@ use crate::store::{Store, pieces};
 use clock::Clock;
 use disk_backend::check::Intent;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A persistent layer of which everything is known; what is absent is as durable as what is there. Clones are the same layer.
 #[derive(Debug, Clone)]
-pub struct SimLayer(Arc<Store>);
+pub struct SimLayer(Arc<Store>, Watched);
+
+/// Whether a stack watches the layer by this handle: then what is done by it needs no telling. A clone is another handle.
+#[derive(Debug, Default)]
+struct Watched(AtomicBool);
+
+impl Clone for Watched {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
 
 impl SimLayer {
     /// A layer without any sectors of its own.
@@ -32,7 +43,10 @@ impl SimLayer {
     /// If it is the image of a disk.
     pub fn from_image(image: Image, options: SimOptions, clock: Clock) -> Self {
         assert!(!image.is_of_disk(), "sectors of a layer can be absent");
-        Self(Arc::new(Store::new(options, clock, image)))
+        Self(
+            Arc::new(Store::new(options, clock, image)),
+            Watched::default(),
+        )
     }
 
     /// What a crash now would find.
@@ -53,7 +67,16 @@ impl SimLayer {
     ) -> Result<(), DiskError> {
         let store = &self.0;
         let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Put);
-        store.change(range, pieces, fua).await
+        let result = store.change(range, pieces, fua).await;
+        self.tell_watch();
+        result
+    }
+
+    /// Tells the stack that watches the layer by another handle.
+    fn tell_watch(&self) {
+        if !self.1.0.load(Ordering::Acquire) {
+            self.0.tell_watch();
+        }
     }
 
     /// The range, if the layer reaches that far now.
@@ -220,7 +243,15 @@ impl LayerIo for SimLayer {
         let request = state.begin(VecDeque::from([Piece::Put(all(range, &Cell::Absent))]));
         let evicted = state.step(request);
         state.end(request);
+        drop(state);
+        self.tell_watch();
         evicted.map(drop)
+    }
+
+    fn watch(&self, watch: &LayerWatch) -> bool {
+        let is_first = self.0.watch(watch);
+        self.1.0.store(is_first, Ordering::Release);
+        is_first
     }
 
     async fn drain(&self) {
@@ -249,7 +280,9 @@ impl WriteNoOverwrite for Fill<'_> {
         let store = &self.0.0;
         let cells = store.fetch(buffers, sector)?;
         let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Fill);
-        store.change(range, pieces, false).await
+        let result = store.change(range, pieces, false).await;
+        self.0.tell_watch();
+        result
     }
 }
 

@@ -13,12 +13,14 @@ use crate::options::SimOptions;
 use clock::Clock;
 use disk_backend::check::Limits;
 use disk_backend::{DiskError, MediumErrorDetails};
+use disk_layered::LayerWatch;
 use event_listener::Event;
 use fastrand::Rng;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// A store, which its handles share.
@@ -28,6 +30,8 @@ pub(crate) struct Store {
     clock: Clock,
     state: Mutex<State>,
     resized: Event,
+    /// Told of changes of a layer by other handles than the one that it is watched by, and of each change of the size.
+    watch: OnceLock<LayerWatch>,
 }
 
 #[derive(Debug)]
@@ -86,6 +90,7 @@ impl Store {
             clock,
             state: Mutex::new(state),
             resized: Event::new(),
+            watch: OnceLock::new(),
         }
     }
 
@@ -155,7 +160,19 @@ impl Store {
         }
     }
 
+    /// Whether `watch` will be told: it is, if it is the first.
+    pub(crate) fn watch(&self, watch: &LayerWatch) -> bool {
+        self.watch.set(watch.clone()).is_ok()
+    }
+
+    pub(crate) fn tell_watch(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.changed();
+        }
+    }
+
     pub(crate) fn notify_resized(&self) {
+        self.tell_watch();
         self.resized.notify(usize::MAX);
     }
 

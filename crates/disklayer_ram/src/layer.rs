@@ -4,7 +4,8 @@ use crate::RamDiskError;
 use crate::store::{PageCount, Store};
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
-    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite,
+    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker,
+    WriteNoOverwrite,
 };
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -194,6 +195,11 @@ impl LayerIo for RamDiskLayer {
     /// Sectors that a resize added stay: they are zeros of the disk's own, not a copy.
     async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
         self.store.evict(sector..sector + count).await
+    }
+
+    /// Only its size can change by other means, by an update of its entry in the tree for inspection.
+    fn watch(&self, watch: &LayerWatch) -> bool {
+        self.store.watch(watch)
     }
 
     /// Every operation ends with its future.

@@ -13,13 +13,14 @@
 use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
 use crate::table::Table;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
-use disk_layered::{LayerStatus, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
 use event_listener::Event;
 use guestmem::MemoryWrite;
 use inspect::Counters;
 use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::ops::Range;
+use std::sync::OnceLock;
 use sync::atomic::{AtomicU64, Ordering, fence};
 use sync::{Mutex, Race, RwLock};
 
@@ -37,6 +38,8 @@ pub(crate) struct Store {
     slots: Table<RwLock<Slot>>,
     pages: Counters<{ PageCount::N }>,
     resized: Event,
+    /// Told of each change of the size.
+    watch: OnceLock<LayerWatch>,
     /// The sectors that a shrink cut off and that have yet to be emptied. Held only for a step at a time.
     cut_off: Mutex<Range<u64>>,
 }
@@ -73,6 +76,7 @@ impl Store {
             slots: Table::default(),
             pages: Counters::new(),
             resized: Event::new(),
+            watch: OnceLock::new(),
             cut_off: Mutex::new(0..0),
         }
     }
@@ -341,6 +345,9 @@ impl Store {
         self.sector_count.store(sector_count, Ordering::Release);
         // I1: pairs with the fence of `slot_to_change`.
         fence(Ordering::SeqCst);
+        if let Some(watch) = self.watch.get() {
+            watch.changed();
+        }
         self.resized.notify(usize::MAX);
         true
     }
@@ -366,6 +373,11 @@ impl Store {
             }
         }
         cut_off.is_empty()
+    }
+
+    /// Whether `watch` will be told of each change of the size: it is, if it is the first.
+    pub(crate) fn watch(&self, watch: &LayerWatch) -> bool {
+        self.watch.set(watch.clone()).is_ok()
     }
 
     pub(crate) async fn wait_resize(&self, sector_count: u64) -> u64 {

@@ -66,6 +66,38 @@ fn a_disk_of_several_chunks_keeps_the_contract() -> Result<(), Violation> {
     Ok(())
 }
 
+/// Five RAM layers that share what the disk holds in the beginning, one of them longer than the disk.
+async fn deep(spec: DiskSpec, is_indexed: bool) -> Disk {
+    let counts = [1, 1, 1, 2, 1];
+    let members = counts.map(|times| Member::Layer(times * spec.sector_count));
+    let plan = StackPlan::new(&spec, &members);
+    let mut layers = Vec::new();
+    for index in 0..members.len() {
+        let member = plan.layer(index);
+        let ram = layer(LayerSpec::new(member.sector_count(), member.sector_size()));
+        member.fill_layer(&ram).await.unwrap();
+        layers.push(LayerConfiguration::new(DiskLayer::new(ram)));
+    }
+    let disk = LayeredDisk::new(spec.is_read_only, layers).await.unwrap();
+    Disk::new(match is_indexed {
+        true => disk,
+        false => disk.without_index(),
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_disk_of_five_ram_layers_keeps_the_contract_with_and_without_an_index() -> Result<(), Violation>
+{
+    for is_indexed in [true, false] {
+        Suite::new()
+            .sector_counts([1, 70, 300])
+            .must_resize()
+            .check_disks(async |spec| deep(spec, is_indexed).await)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_ram_layer_keeps_the_contract_wherever_it_stands() -> Result<(), Violation> {
     for (sector_size, sector_count) in [(512, 1), (512, 70), (4096, 70), (65536, 9)] {

@@ -54,6 +54,8 @@ bugs! {
     FuaNotHonoured = "fua-not-honoured",
     /// Who waits for another request's operation does not help to finish it (C4).
     WaitsForAnotherCaller = "waits-for-another-caller",
+    /// A stack goes on leaving out a layer that had nothing of a region, after it was written there (L1).
+    StaleIndex = "stale-index",
 }
 
 impl fmt::Display for Bug {

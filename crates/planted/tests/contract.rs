@@ -5,8 +5,8 @@
 
 use disk_backend::Disk;
 use disk_contract::Clause::{self, C2, C3, C4, C9, C10, L2, L4};
-use disk_contract::{LayerSpec, Suite, Violation};
-use disk_layered::{LayerConfiguration, LayeredDisk};
+use disk_contract::{LayerSpec, Member, StackPlan, Suite, Violation};
+use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use disklayer_ram::RamDiskLayer;
 use planted::Bug;
 use std::panic::catch_unwind;
@@ -66,6 +66,33 @@ fn bugs_of_a_stack_are_found() {
 fn bugs_of_a_layer_are_found() {
     assert_found(Bug::LostResize, C10, check_ram_layers);
     assert_found(Bug::TornSector, C2, check_ram_layers);
+}
+
+/// Three RAM layers, of which the lowest is filled.
+fn check_deep_ram() -> Result<(), Violation> {
+    suite().check_disks(async |spec| {
+        let plan = StackPlan::new(
+            &spec,
+            &[1, 1, 1].map(|times| Member::Layer(times * spec.sector_count)),
+        );
+        let mut layers = Vec::new();
+        for index in 0..3 {
+            let member = plan.layer(index);
+            let size = member.sector_count() * u64::from(member.sector_size());
+            let ram = RamDiskLayer::new_with_sector_size(size, member.sector_size()).unwrap();
+            member.fill_layer(&ram).await.unwrap();
+            layers.push(LayerConfiguration::new(DiskLayer::new(ram)));
+        }
+        let disk = LayeredDisk::new(spec.is_read_only, layers).await.unwrap();
+        Disk::new(disk).unwrap()
+    })
+}
+
+#[test]
+fn an_index_that_is_not_renewed_is_found() -> Result<(), Violation> {
+    check_deep_ram()?;
+    assert_found(Bug::StaleIndex, C2, check_deep_ram);
+    Ok(())
 }
 
 /// With checked sums it is a panic, without them a violation.

@@ -48,6 +48,7 @@ pub(crate) fn disk<'a>(
             }
             DiskGraph::Stack {
                 is_read_only,
+                is_indexed,
                 layers,
             } => {
                 let mut configurations = Vec::new();
@@ -55,7 +56,12 @@ pub(crate) fn disk<'a>(
                     configurations.push(configuration(layer, stores).await);
                 }
                 let disk = LayeredDisk::new(*is_read_only, configurations).await;
-                Disk::new(disk.expect("a legal stack")).expect("a stack is a legal disk")
+                let disk = disk.expect("a legal stack");
+                let disk = match is_indexed {
+                    true => disk,
+                    false => disk.without_index(),
+                };
+                Disk::new(disk).expect("a stack is a legal disk")
             }
         }
     })

@@ -18,6 +18,8 @@ pub(crate) enum DiskGraph {
     /// Layers.
     Stack {
         is_read_only: bool,
+        /// Whether it may remember which layers have nothing of a region.
+        is_indexed: bool,
         layers: Vec<LayerGraph>,
     },
     /// A wrapper that injects faults, with the seed of its rules.
@@ -118,6 +120,7 @@ impl DiskGraph {
         Self::Stack {
             is_read_only: !is_written,
             layers: layers.collect(),
+            is_indexed: rng.u8(0..4) > 0,
         }
     }
 }
@@ -215,9 +218,11 @@ impl fmt::Display for DiskGraph {
             Self::Delay { disk, ms } => write!(f, "delay({ms} ms, {disk})"),
             Self::Stack {
                 is_read_only,
+                is_indexed,
                 layers,
             } => {
-                write!(f, "{}[", if *is_read_only { "read-only " } else { "" })?;
+                write!(f, "{}", if *is_read_only { "read-only " } else { "" })?;
+                write!(f, "{}[", if *is_indexed { "" } else { "unindexed " })?;
                 for (index, layer) in layers.iter().enumerate() {
                     let comma = if index > 0 { ", " } else { "" };
                     write!(f, "{comma}{layer}")?;

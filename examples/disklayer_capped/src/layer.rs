@@ -3,7 +3,8 @@
 use crate::content::Content;
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
-    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite,
+    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker,
+    WriteNoOverwrite,
 };
 use event_listener::Event;
 use guestmem::MemoryRead;
@@ -175,6 +176,11 @@ impl LayerIo for CappedLayer {
 
     async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
         self.clear(sector..sector + count, false).await
+    }
+
+    /// A stack that has it is the only one who can change it, so there will be nothing to say.
+    fn watch(&self, _watch: &LayerWatch) -> bool {
+        true
     }
 
     /// Every operation ends with its future.

@@ -3,7 +3,7 @@
 use super::size::Resized;
 use crate::LayerSpec;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
 use guestmem::{MemoryRead, MemoryWrite};
 use inspect::Inspect;
 use parking_lot::Mutex;
@@ -252,6 +252,11 @@ impl LayerIo for ReferenceLayer {
         let range = check_end(&sectors, sector, count)?;
         sectors[range].fill(Sector::Absent);
         Ok(())
+    }
+
+    /// Its clones are the same layer, and tests change it by them.
+    fn watch(&self, _watch: &LayerWatch) -> bool {
+        false
     }
 
     async fn drain(&self) {}

@@ -3,7 +3,7 @@
 use super::{Operation, Script};
 use crate::ReferenceLayer;
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerIo, LayerStatus, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::sync::Arc;
@@ -158,6 +158,11 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
     async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
         let request = self.inner.evict(sector, count);
         self.script.play(Operation::Evict, request).await
+    }
+
+    /// Tests change the layer inside by handles of their own, and want to see each request.
+    fn watch(&self, _watch: &LayerWatch) -> bool {
+        false
     }
 
     async fn drain(&self) {

@@ -77,6 +77,17 @@ fn half_a_sector_is_stored_before_others_run() {
     acts(Bug::TornSector, scenario, (2, 2), (2, 1));
 }
 
+#[test]
+fn what_was_written_to_a_layer_that_had_nothing_is_left_out() {
+    let scenario = || {
+        let disk = disk([plain(ram()), plain(ram()), plain(ram()), plain(base())]);
+        let before = block_on(read(&disk, 10)).unwrap();
+        block_on(write(&disk, 10, 99)).unwrap();
+        (before, block_on(read(&disk, 10)).unwrap())
+    };
+    acts(Bug::StaleIndex, scenario, (11, 99), (11, 11));
+}
+
 /// How many images a crash may leave of a store that holds what `requests` wrote to a copy above it.
 fn images_after(requests: impl AsyncFn(&Disk) -> Result<(), DiskError>) -> usize {
     let mut sim = Sim::new(1);
