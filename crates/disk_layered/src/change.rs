@@ -8,6 +8,7 @@
 //!   them. A copy that cannot be thrown away stays what reads find first: the failed request took effect where it holds it.
 //! - W4: nothing is written beyond the end of a layer that is written through, so no copy is ever the only one.
 
+use crate::copies;
 use crate::erased::ZeroOptions;
 use crate::stack::Stack;
 use crate::stacked::StackedLayer;
@@ -74,7 +75,7 @@ impl Change {
             let data = Data::Callers(Box::new(memory));
             return Ok(Self::Write { data, sector, fua });
         }
-        let copy = BounceBuffer::unpooled(buffers.len()).map_err(|_| DiskError::NoSpace)?;
+        let copy = copies::allocate(buffers.len())?;
         copy.buffers(true).copy_from(buffers)?;
         let data = Data::Copy(copy);
         Ok(Self::Write { data, sector, fua })

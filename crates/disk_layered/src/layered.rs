@@ -2,6 +2,7 @@
 
 use crate::attach::DiskLayerMetadata;
 use crate::change::{self, Change, WRITE_BYTES_MAX};
+use crate::copies;
 use crate::erased::ZeroOptions;
 use crate::operation::Body;
 use crate::order::{EVERYTHING, Order};
@@ -16,7 +17,7 @@ use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, DiskIo};
 use disk_backend::{Persistence, UnmapBehavior};
 use inspect::Inspect;
 use planted::Bug;
-use scsi_buffers::{BounceBuffer, RequestBuffers};
+use scsi_buffers::RequestBuffers;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -186,7 +187,7 @@ impl LayeredDisk {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
-        let copy = BounceBuffer::unpooled(buffers.len()).map_err(|_| DiskError::NoSpace)?;
+        let copy = copies::allocate(buffers.len())?;
         let copy = Arc::new(copy);
         let range = sector..sector + (buffers.len() as u64 >> stack.sector_shift());
         let (stack, target) = (Arc::clone(stack), Arc::clone(&copy));

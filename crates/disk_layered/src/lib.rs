@@ -36,6 +36,7 @@
 mod attach;
 mod change;
 mod configuration;
+mod copies;
 mod disk_as_layer;
 mod erased;
 mod flush;

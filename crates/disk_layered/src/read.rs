@@ -3,6 +3,7 @@
 //! What goes into a cache is read into memory of our own first: the caller's may change before it is stored (C3).
 
 use crate::SectorBitmap;
+use crate::copies;
 use crate::operation::Operation;
 use crate::order::{Observation, Order};
 use crate::stack::Stack;
@@ -106,7 +107,7 @@ impl Pass<'_> {
         sector: u64,
     ) -> Result<(), DiskError> {
         let stack = self.stack;
-        let copy = BounceBuffer::unpooled(buffers.len()).map_err(|_| DiskError::NoSpace)?;
+        let copy = copies::allocate(buffers.len())?;
         let mut found = SectorBitmap::new(buffers.len() >> stack.sector_shift());
         let mut shown = sector + found.len() as u64;
         // The caches on the way, each with what was found above it.

@@ -1,0 +1,56 @@
+//! Memory for private copies of what requests carry, where a layer must not see what the caller's memory becomes (C3), or an
+//! operation may outlive its caller (C9).
+//!
+//! All stacks of the process share it: fresh pages for each copy cost more than the copying, and a thousand idle disks shall keep none.
+
+use disk_backend::DiskError;
+use scsi_buffers::{BounceBuffer, BouncePool};
+use std::sync::LazyLock;
+
+/// What is kept for the next copies, in bytes. Copies are at most 1 MiB, and most are a few pages.
+const POOL_BYTES_MAX: usize = 4 << 20;
+
+static POOL: LazyLock<BouncePool> = LazyLock::new(|| BouncePool::new(POOL_BYTES_MAX));
+
+/// Memory for a copy of `len` bytes. Nobody waits for it: what the pool cannot give comes from the system (C4).
+///
+/// # Errors
+/// [`DiskError::NoSpace`] if the system has none.
+pub(crate) fn allocate(len: usize) -> Result<BounceBuffer, DiskError> {
+    let pooled = match POOL.try_allocate(len) {
+        Ok(Some(copy)) => Ok(copy),
+        Ok(None) | Err(_) => BounceBuffer::unpooled(len),
+    };
+    pooled.map_err(|_| DiskError::NoSpace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_pool_cannot_give_comes_from_the_system() {
+        let len = 1 << 20;
+        let copies: Vec<_> = (0..2 * POOL_BYTES_MAX / len)
+            .map(|_| allocate(len).unwrap())
+            .collect();
+        assert!(copies.iter().all(|copy| copy.len() == len));
+        assert_eq!(
+            allocate(2 * POOL_BYTES_MAX).unwrap().len(),
+            2 * POOL_BYTES_MAX
+        );
+    }
+
+    #[test]
+    fn memory_that_was_given_back_is_used_again() {
+        let counter = |name: &str| {
+            let value = futures_lite::future::block_on(inspect::inspect(name, None, &*POOL));
+            value.unwrap().to_string().parse::<u64>().unwrap()
+        };
+        let before = counter("reuses");
+        for _ in 0..50 {
+            drop(allocate(4096).unwrap());
+        }
+        assert!(counter("reuses") > before);
+    }
+}
