@@ -8,9 +8,9 @@
 //! - N1: only a *still* layer is ever left out: one that this stack neither writes nor fills, and that promised to say so when it
 //!   changes by other means ([`LayerWatch`]).
 //! - N2: a layer that is left out of a part of a region reached beyond the region, and had nothing of the part, when it was asked;
-//!   and no still layer has changed between the making of the index and the asking, or the next request finds out (N3).
-//! - N3: an index is for one count of changes. A request that finds another count makes a new index first, and trusts nothing of
-//!   the old one.
+//!   and no still layer was changing between the making of the index and the asking, or no request that begins later uses it (N3).
+//! - N3: an index is for the changes that had begun when it was made, none of which was under way. A request that finds that another
+//!   has begun makes a new index first, and trusts nothing of the old one; while one is under way it does without.
 //! - N4: what is not known is no reason to leave out a layer: regions that nobody asked about yet, what lies beyond the end that the
 //!   disk had, all layers from the fourth of a region on if there is a fifth.
 
@@ -40,26 +40,52 @@ const STILL_LAYERS_MIN: usize = 2;
 /// So many layers are asked about a region before others run.
 const ASKED_AT_ONCE: usize = 256;
 
-/// Tells a stack that one of its layers changed by other means than the stack's own requests.
-///
-/// A layer that was given one calls [`changed`](Self::changed) after such a change, before it tells anyone that the change is done.
+/// Tells a stack that one of its layers changes by other means than the stack's own requests.
 #[derive(Clone, Default)]
 pub struct LayerWatch(Arc<AtomicU64>);
 
+/// A change that is under way, until this is dropped. If it is forgotten, the stack remembers nothing of its layers any more.
+#[derive(Debug)]
+#[must_use = "the change ends when this is dropped"]
+pub struct LayerChange<'a>(&'a LayerWatch);
+
 impl LayerWatch {
-    /// The layer came to hold sectors that were absent, or has another size.
-    pub fn changed(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+    /// How many changes are under way, in the low bits of the counter; above it, how many have begun.
+    const UNDER_WAY_BITS: u32 = 16;
+
+    /// The layer is about to come to hold sectors that were absent, or to change its size. Dropped when that is done, and before anybody
+    /// is told so. Meanwhile no read relies on what is remembered, and none does afterwards on what was remembered before.
+    pub fn begin_change(&self) -> LayerChange<'_> {
+        self.0
+            .fetch_add((1 << Self::UNDER_WAY_BITS) + 1, Ordering::AcqRel);
+        LayerChange(self)
     }
 
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+    pub(crate) fn moment(&self) -> Moment {
+        Moment(self.0.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for LayerChange<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl fmt::Debug for LayerWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LayerWatch").field(&self.count()).finish()
+        f.debug_tuple("LayerWatch").field(&self.moment()).finish()
+    }
+}
+
+/// What a [`LayerWatch`] had been told at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Whether no change was under way.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.0 & ((1 << LayerWatch::UNDER_WAY_BITS) - 1) == 0
     }
 }
 
@@ -76,7 +102,7 @@ pub(crate) struct Index {
 
 type Leaf = [Place; LEAF_REGIONS];
 
-/// Where an entry is kept. Everybody who writes one writes the same (N3), so the halves never contradict each other.
+/// Where an entry is kept. Whoever writes one while the index may be used writes the same (N3), so the halves never contradict each other.
 #[derive(Default)]
 struct Place([AtomicU64; 2]);
 

@@ -134,7 +134,7 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         std::future::ready(Err(DiskError::Unsupported))
     }
 
-    /// Whether the layer promises to call [`LayerWatch::changed`] whenever sectors become present, or the size changes, in any other
+    /// Whether the layer promises to call [`LayerWatch::begin_change`] whenever sectors become present, or the size changes, in any other
     /// way than by the methods of this handle. A stack that neither writes nor fills such a layer need not ask it again about what
     /// it does not have. Called once, before the first request.
     ///

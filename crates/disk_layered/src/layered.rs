@@ -91,8 +91,13 @@ impl LayeredDisk {
         if !stack.is_outdated() {
             return stack;
         }
+        let renewed = stack.forgetful();
+        if renewed.is_outdated() {
+            // A change is under way, or another one has begun. Whoever comes later finds the old stack, and tries again.
+            return Guard::from_inner(Arc::new(renewed.without_index()));
+        }
         // Two at once make two, one of which is forgotten with what it learnt.
-        let renewed = Arc::new(stack.forgetful());
+        let renewed = Arc::new(renewed);
         self.stack.store(Arc::clone(&renewed));
         Guard::from_inner(renewed)
     }

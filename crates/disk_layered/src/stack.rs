@@ -1,12 +1,13 @@
 //! The list of layers of a disk, and what follows from their places in it.
 
 use crate::LayerWatch;
-use crate::index::Index;
+use crate::index::{Index, Moment};
 use crate::stacked::StackedLayer;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
 use planted::Bug;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use sync::Race;
 
 /// Layers, top first.
 ///
@@ -19,8 +20,8 @@ pub(crate) struct Stack {
     through_count: usize,
     sector_shift: u32,
     watch: LayerWatch,
-    /// What `watch` had counted when the index was made.
-    change_count: u64,
+    /// When the index was made.
+    indexed_at: Moment,
     index: Option<Index>,
 }
 
@@ -34,7 +35,7 @@ impl Stack {
         assert!(through_count < layers.len(), "S1");
         let sector_shift = sector_size.trailing_zeros();
         // Before the layers are asked anything (N2).
-        let change_count = watch.count();
+        let indexed_at = watch.moment();
         let first_indexed = match planted::is_active(Bug::StaleIndex) {
             true => 0,
             false => through_count + 1,
@@ -45,7 +46,7 @@ impl Stack {
             through_count,
             sector_shift,
             watch,
-            change_count,
+            indexed_at,
             index,
         }
     }
@@ -73,7 +74,9 @@ impl Stack {
 
     /// Whether the index may be wrong by now (N3).
     pub(crate) fn is_outdated(&self) -> bool {
-        self.index.is_some() && self.watch.count() != self.change_count
+        self.index.is_some()
+            && (self.watch.moment() != self.indexed_at || !self.indexed_at.is_quiet())
+            && !sync::is_planted(Race::IndexOutlivesChange)
     }
 
     /// The next layer, at `from` or further down, that may hold any of these sectors; the number of layers if none may.

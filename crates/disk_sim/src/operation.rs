@@ -124,8 +124,10 @@ impl Store {
         if self.options.is_read_only {
             return Err(DiskError::ReadOnly);
         }
+        let changing = self.begin_change();
         let pieces = VecDeque::from([Piece::Size(sector_count)]);
         let result = self.change(0..u64::MAX, pieces, false).await;
+        drop(changing);
         self.notify_resized();
         result
     }

@@ -13,7 +13,7 @@ use crate::options::SimOptions;
 use clock::Clock;
 use disk_backend::check::Limits;
 use disk_backend::{DiskError, MediumErrorDetails};
-use disk_layered::LayerWatch;
+use disk_layered::{LayerChange, LayerWatch};
 use event_listener::Event;
 use fastrand::Rng;
 use parking_lot::{Mutex, MutexGuard};
@@ -165,14 +165,12 @@ impl Store {
         self.watch.set(watch.clone()).is_ok()
     }
 
-    pub(crate) fn tell_watch(&self) {
-        if let Some(watch) = self.watch.get() {
-            watch.changed();
-        }
+    /// A change, as the watch is told of it.
+    pub(crate) fn begin_change(&self) -> Option<LayerChange<'_>> {
+        self.watch.get().map(LayerWatch::begin_change)
     }
 
     pub(crate) fn notify_resized(&self) {
-        self.tell_watch();
         self.resized.notify(usize::MAX);
     }
 

@@ -335,6 +335,7 @@ impl Store {
         if !self.empty_some(&mut cut_off) {
             return false;
         }
+        let changing = self.watch.get().map(LayerWatch::begin_change);
         let old = self.sector_count();
         // I2: before the size changes, so that no request sees an added sector as merely absent.
         if !planted::is_active(Bug::LostResize) {
@@ -345,9 +346,7 @@ impl Store {
         self.sector_count.store(sector_count, Ordering::Release);
         // I1: pairs with the fence of `slot_to_change`.
         fence(Ordering::SeqCst);
-        if let Some(watch) = self.watch.get() {
-            watch.changed();
-        }
+        drop(changing);
         self.resized.notify(usize::MAX);
         true
     }

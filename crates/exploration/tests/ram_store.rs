@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Arena, CHUNK_SECTORS, SECTOR_BYTES, fill_with_initial, plain};
+use disk_backend::DiskError;
 use disklayer_ram::RamDiskLayer;
 use exploration::{expect_found, explore};
 use shuttle::future::block_on;
@@ -16,11 +17,17 @@ const HOT: Range<u64> = CHUNK_SECTORS - 2..CHUNK_SECTORS + 2;
 
 /// A store above another one whose sectors all hold something: a sector that becomes absent for an instant shows it.
 fn arena() -> Arc<Arena> {
+    arena_of(2)
+}
+
+/// The same with so many stores, of which the lowest alone holds something.
+fn arena_of(depth: usize) -> Arc<Arena> {
     let layer =
         || RamDiskLayer::new(HOT.end * SECTOR_BYTES as u64).expect("a size of whole sectors");
     let lower = layer();
     fill_with_initial(&lower, HOT);
-    Arena::new(vec![plain(layer()), plain(lower)], HOT)
+    let uppers = (1..depth).map(|_| layer());
+    Arena::new(uppers.chain([lower]).map(plain).collect(), HOT)
 }
 
 /// Cuts sectors off, which zeroes them, and adds them again, which does so once more.
@@ -63,6 +70,30 @@ fn waiting_for_another_size() {
     resizer.join().unwrap().unwrap();
 }
 
+/// Two threads read, and learn which layers have something, while a third one cuts off what they read.
+fn reads_above_a_layer_that_is_cut_off() {
+    let arena = arena_of(4);
+    let mut workers: Vec<_> = (0..2)
+        .map(|_| {
+            let arena = Arc::clone(&arena);
+            shuttle::thread::spawn(move || (0..3).for_each(|_| arena.read(HOT)))
+        })
+        .collect();
+    let cutter = Arc::clone(&arena);
+    workers.push(shuttle::thread::spawn(move || {
+        cutter.zero(HOT, |disk, hot| {
+            let size = hot.start.to_string();
+            let cut = inspect::update("layers/2/backing/sector_count", &size, disk);
+            let cut = block_on(cut).map(drop);
+            cut.map_err(|error| DiskError::Io(std::io::Error::other(error)))
+        });
+    }));
+    workers
+        .into_iter()
+        .for_each(|worker| worker.join().unwrap());
+    arena.check();
+}
+
 #[test]
 fn requests_that_meet_can_have_come_one_after_another() {
     explore("ram_store", 2000, requests);
@@ -81,4 +112,15 @@ fn whoever_waits_for_another_size_is_woken() {
 #[test]
 fn a_size_that_is_checked_before_the_lock_is_taken_is_found() {
     expect_found(Race::SizeCheckedBeforeLock, 2000, requests_and_resizes);
+}
+
+#[test]
+fn no_read_relies_on_what_a_layer_had_before_it_changed() {
+    explore("ram_store", 2000, reads_above_a_layer_that_is_cut_off);
+}
+
+#[test]
+fn an_index_that_outlives_a_change_is_found() {
+    let race = Race::IndexOutlivesChange;
+    expect_found(race, 2000, reads_above_a_layer_that_is_cut_off);
 }

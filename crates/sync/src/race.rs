@@ -10,6 +10,8 @@ pub enum Race {
     FillLooksBeforeLock,
     /// A fill is made although a change of its sectors began after its read.
     FillOfDisturbedRead,
+    /// A stack goes on using its index although a layer has changed, or is changing, behind its back.
+    IndexOutlivesChange,
 }
 
 /// Whether the code shall make this mistake: never, without the feature `shuttle`.
