@@ -48,6 +48,22 @@ fn requests_up_to_128_kib_do_not_allocate_in_flat_stacks() {
     }
 }
 
+#[test]
+fn reads_that_go_all_the_way_down_do_not_allocate_however_deep_the_stack() {
+    for depth in [2, 3, 64, 500] {
+        let disk = stack(depth);
+        for len in [512, 4096, 128 * 1024] {
+            let mut data = vec![0; len];
+            let host = HostBuffers::from_mut(&mut data);
+            let buffers = host.buffers();
+            let read = || block_on(disk.read_vectored(&buffers, 100)).unwrap();
+            // What the layers have there is learnt once.
+            read();
+            assert_eq!(measure(read).count_total, 0, "{depth} layers, {len} bytes");
+        }
+    }
+}
+
 /// A cache in memory on top of a disk in memory, warm where the measured requests go.
 fn warm_cache(write_through: bool) -> Disk {
     let cache = LayerConfiguration {
