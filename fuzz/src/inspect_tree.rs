@@ -40,7 +40,7 @@ pub fn run(bytes: &[u8]) {
     WATCH.run_ended();
 }
 
-/// A copy above a cache above a base that is full of a pattern.
+/// A writable layer above a cache above a base that is full of a pattern.
 fn layered() -> Disk {
     let base = ram_disk(64 << 10, false).expect("a disk");
     let data = vec![0x5a; 64 << 10];

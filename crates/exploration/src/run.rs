@@ -36,7 +36,7 @@ pub fn explore(test: &str, schedules: usize, scenario: fn()) {
     }
 }
 
-/// Plants a race and demands that it is found within `schedules` schedules of each kind, from a fixed seed.
+/// Plants a race and demands that it is found within `schedules` schedules, half of each kind, from a fixed seed.
 ///
 /// # Panics
 /// If nothing was found, or something else than the histories that `scenario` complains about.
