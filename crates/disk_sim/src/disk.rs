@@ -56,7 +56,9 @@ impl SimDisk {
     ) -> Result<(), DiskError> {
         let store = &self.0;
         let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Put);
-        store.change(sector..sector + count, pieces, fua).await
+        store
+            .change(sector..sector + count, pieces, fua, false)
+            .await
     }
 
     fn check(&self, intent: Intent, sector: u64, count: u64) -> Result<(), DiskError> {

@@ -8,7 +8,7 @@ use crate::store::{Store, pieces};
 use clock::Clock;
 use disk_backend::check::Intent;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerChange, LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::collections::VecDeque;
@@ -67,16 +67,11 @@ impl SimLayer {
     ) -> Result<(), DiskError> {
         let store = &self.0;
         let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Put);
-        let _changing = self.begin_change();
-        store.change(range, pieces, fua).await
+        store.change(range, pieces, fua, self.is_watched()).await
     }
 
-    /// A change, as the stack is told of it that watches the layer by another handle.
-    fn begin_change(&self) -> Option<LayerChange<'_>> {
-        match self.1.0.load(Ordering::Acquire) {
-            true => None,
-            false => self.0.begin_change(),
-        }
+    fn is_watched(&self) -> bool {
+        self.1.0.load(Ordering::Acquire)
     }
 
     /// The range, if the layer reaches that far now.
@@ -238,10 +233,10 @@ impl LayerIo for SimLayer {
     /// Never fails, and is not told apart from being written when the power is cut.
     async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
         let range = self.checked(sector, count)?;
-        let _changing = self.begin_change();
         let mut state = self.0.state();
         state.settle(range.clone());
-        let request = state.begin(VecDeque::from([Piece::Put(all(range, &Cell::Absent))]));
+        let pieces = VecDeque::from([Piece::Put(all(range, &Cell::Absent))]);
+        let request = state.begin(pieces, self.is_watched());
         let evicted = state.step(request);
         state.end(request);
         evicted.map(drop)
@@ -279,8 +274,8 @@ impl WriteNoOverwrite for Fill<'_> {
         let store = &self.0.0;
         let cells = store.fetch(buffers, sector)?;
         let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Fill);
-        let _changing = self.0.begin_change();
-        store.change(range, pieces, false).await
+        let is_known = self.0.is_watched();
+        store.change(range, pieces, false, is_known).await
     }
 }
 

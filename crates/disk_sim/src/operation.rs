@@ -42,11 +42,12 @@ impl Store {
         range: Range<u64>,
         pieces: VecDeque<Piece>,
         fua: bool,
+        is_known: bool,
     ) -> Result<(), DiskError> {
         let request = {
             let mut state = self.state();
             state.settle(range);
-            state.begin(pieces)
+            state.begin(pieces, is_known)
         };
         let change = Change {
             store: self,
@@ -124,12 +125,8 @@ impl Store {
         if self.options.is_read_only {
             return Err(DiskError::ReadOnly);
         }
-        let changing = self.begin_change();
         let pieces = VecDeque::from([Piece::Size(sector_count)]);
-        let result = self.change(0..u64::MAX, pieces, false).await;
-        drop(changing);
-        self.notify_resized();
-        result
+        self.change(0..u64::MAX, pieces, false, true).await
     }
 
     /// The sectors that the caller's memory holds, copied (C3).

@@ -6,6 +6,7 @@
 //!   when it was called.
 //! - S3: a change under way has its remaining steps in `moving`, which nobody sees yet. Once its future is gone, they happen or are
 //!   given up before a later request that has to do with their sectors begins (C9).
+//! - S4: whoever waits for another size, and the stack that watches a layer, are told where a step is taken, whoever takes it.
 
 use crate::crash::Crash;
 use crate::image::{Cell, Image, Piece};
@@ -13,14 +14,14 @@ use crate::options::SimOptions;
 use clock::Clock;
 use disk_backend::check::Limits;
 use disk_backend::{DiskError, MediumErrorDetails};
-use disk_layered::{LayerChange, LayerWatch};
+use disk_layered::LayerWatch;
 use event_listener::Event;
 use fastrand::Rng;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A store, which its handles share.
@@ -29,9 +30,7 @@ pub(crate) struct Store {
     pub(crate) options: SimOptions,
     clock: Clock,
     state: Mutex<State>,
-    resized: Event,
-    /// Told of changes of a layer by other handles than the one that it is watched by, and of each change of the size.
-    watch: OnceLock<LayerWatch>,
+    resized: Arc<Event>,
 }
 
 #[derive(Debug)]
@@ -42,6 +41,10 @@ pub(crate) struct State {
     durable: Image,
     log: Vec<Logged>,
     moving: BTreeMap<u64, Moving>,
+    /// Notified of each change of the size (S4).
+    resized: Arc<Event>,
+    /// Told of changes of a layer by other handles than the one that it is watched by, and of each change of the size (S4).
+    watch: Option<LayerWatch>,
     /// Changes begun so far.
     request_count: u64,
     /// Steps taken so far.
@@ -60,6 +63,8 @@ struct Logged {
 #[derive(Debug)]
 struct Moving {
     rest: VecDeque<Piece>,
+    /// Whether it was made by the handle that a stack watches the layer by, which then knows of it.
+    is_known: bool,
     /// Whether nobody waits for it any more.
     is_detached: bool,
 }
@@ -75,6 +80,7 @@ pub(crate) enum Purpose {
 impl Store {
     pub(crate) fn new(options: SimOptions, clock: Clock, image: Image) -> Self {
         assert!(options.atomic_write_sectors > 0, "a sector is never torn");
+        let resized = Arc::new(Event::new());
         let state = State {
             rng: Rng::with_seed(options.seed),
             failure_percent: options.failure_percent,
@@ -82,6 +88,8 @@ impl Store {
             durable: image,
             log: Vec::new(),
             moving: BTreeMap::new(),
+            resized: Arc::clone(&resized),
+            watch: None,
             request_count: 0,
             step_count: 0,
         };
@@ -89,8 +97,7 @@ impl Store {
             options,
             clock,
             state: Mutex::new(state),
-            resized: Event::new(),
-            watch: OnceLock::new(),
+            resized,
         }
     }
 
@@ -162,16 +169,10 @@ impl Store {
 
     /// Whether `watch` will be told: it is, if it is the first.
     pub(crate) fn watch(&self, watch: &LayerWatch) -> bool {
-        self.watch.set(watch.clone()).is_ok()
-    }
-
-    /// A change, as the watch is told of it.
-    pub(crate) fn begin_change(&self) -> Option<LayerChange<'_>> {
-        self.watch.get().map(LayerWatch::begin_change)
-    }
-
-    pub(crate) fn notify_resized(&self) {
-        self.resized.notify(usize::MAX);
+        let mut state = self.state();
+        let is_first = state.watch.is_none();
+        state.watch.get_or_insert_with(|| watch.clone());
+        is_first
     }
 
     /// What a crash now would find.
@@ -189,10 +190,11 @@ impl Store {
 
 impl State {
     /// Begins a change of these pieces, and returns its number.
-    pub(crate) fn begin(&mut self, pieces: VecDeque<Piece>) -> u64 {
+    pub(crate) fn begin(&mut self, pieces: VecDeque<Piece>, is_known: bool) -> u64 {
         self.request_count += 1;
         let moving = Moving {
             rest: pieces,
+            is_known,
             is_detached: false,
         };
         self.moving.insert(self.request_count, moving);
@@ -201,8 +203,9 @@ impl State {
 
     /// Takes the next step of a change; false if there is none left.
     pub(crate) fn step(&mut self, request: u64) -> Result<bool, DiskError> {
-        let rest = &mut self.moving.get_mut(&request).expect("under way").rest;
-        let Some(mut piece) = rest.pop_front() else {
+        let moving = self.moving.get_mut(&request).expect("under way");
+        let is_known = moving.is_known;
+        let Some(mut piece) = moving.rest.pop_front() else {
             return Ok(false);
         };
         if piece.sectors().any(|at| at >= self.current.sector_count()) {
@@ -211,7 +214,15 @@ impl State {
         if let Piece::Fill(cells) = &piece {
             piece = Piece::Put(self.current.absent_of(cells));
         }
+        // S4
+        let is_resize = matches!(piece, Piece::Size(_));
+        let watch = self.watch.as_ref().filter(|_| is_resize || !is_known);
+        let changing = watch.map(LayerWatch::begin_change);
         self.current.apply(&piece);
+        drop(changing);
+        if is_resize {
+            self.resized.notify(usize::MAX);
+        }
         self.log.push(Logged {
             step: self.step_count,
             request,

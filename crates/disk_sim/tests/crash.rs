@@ -150,3 +150,32 @@ fn many_unflushed_writes_are_sampled_within_the_limit() {
     assert!(different.len() > 20, "{} are different", different.len());
     assert_eq!(images, crash.images(40, 9), "the seed decides");
 }
+
+#[test]
+fn a_resize_whose_future_was_dropped_wakes_whoever_waits_if_it_happens() {
+    let mut happened = 0;
+    for seed in 0..100 {
+        // Declared first: the graveyard may borrow it.
+        let disk;
+        let mut sim = Sim::new(seed);
+        disk = SimDisk::new(quiet(8, seed), sim.clock());
+        let waiting = disk.clone();
+        sim.spawn("who waits", async move {
+            waiting.wait_resize(8).await;
+        });
+        let graveyard = sim.graveyard();
+        let resize = async {
+            // Once, so that the other one waits.
+            futures_lite::future::yield_now().await;
+            Fated::new(disk.resize(4), Fate::DroppedAfter(1), &graveyard).await;
+            disk.drain().await;
+        };
+        sim.block_on(resize).expect("nothing waits here");
+        if disk.sector_count() == 4 {
+            happened += 1;
+            sim.run()
+                .unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
+        }
+    }
+    assert!(happened > 10, "{happened} of 100 happened");
+}

@@ -440,3 +440,44 @@ impl Recoverable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of two values, written one after the other, a crash may leave of a sector that a failed resize cut off. A flush follows; one
+    /// may have come before the resize as well.
+    fn left_of_cut(sizes_may_differ: bool, is_flushed_before: bool) -> [bool; 2] {
+        let mut chronicle = Chronicle::new(&[ZERO], true, sizes_may_differ);
+        let [older, newer] = [1, 2].map(|stamp| {
+            let write = chronicle.call_change(0..1, &[stamp], false);
+            chronicle.end(&write, End::Completed);
+            value(stamp, 0)
+        });
+        if is_flushed_before {
+            let called = chronicle.tick();
+            chronicle.flushed(called);
+        }
+        let resize = chronicle.call_resize(1, 0);
+        chronicle.end(&resize, End::Failed);
+        let called = chronicle.tick();
+        chronicle.flushed(called);
+        let recoverable = chronicle.recoverable();
+        [older, newer].map(|value| recoverable.check_value(0, value).is_ok())
+    }
+
+    #[test]
+    fn a_flush_after_a_cut_that_may_be_forgotten_promises_nothing_of_what_was_cut_off() {
+        assert_eq!(left_of_cut(true, false), [true, true]);
+    }
+
+    #[test]
+    fn a_flush_before_the_cut_does() {
+        assert_eq!(left_of_cut(true, true), [false, true]);
+    }
+
+    #[test]
+    fn where_no_cut_is_forgotten_every_flush_does() {
+        assert_eq!(left_of_cut(false, false), [false, true]);
+    }
+}
