@@ -2,10 +2,10 @@
 
 use crate::image::{Image, Piece};
 use fastrand::Rng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// With up to so many writes that are not durable, every outcome is drawn.
-const EXHAUSTIVE_MAX: usize = 8;
+pub const EXHAUSTIVE_MAX: usize = 8;
 
 /// A store at the instant of a crash: what is durable for certain, and the steps of which any may have come to the medium.
 #[derive(Debug, Clone)]
@@ -32,47 +32,80 @@ impl Crash {
         requests.len()
     }
 
-    /// What may be left, at most `limit` images. All that can be are among them if there are up to eight steps, and the limit
-    /// allows it. With up to eight requests all are there that leave each of them whole or undone, and the rest are drawn with the
-    /// dice of `seed`, torn. With more, all are drawn.
+    /// What may be left, at most `limit` images, as [`images_of`] draws them.
     pub fn images(&self, limit: usize, seed: u64) -> Vec<Image> {
-        let mut rng = Rng::with_seed(seed);
-        let count = self.steps.len();
-        if count <= EXHAUSTIVE_MAX && 1 << count <= limit {
-            return (0..1_usize << count)
-                .map(|chosen| self.image(|index, _| chosen >> index & 1 == 1))
-                .collect();
-        }
-        let mut requests: Vec<u64> = self.steps.iter().map(|(request, _)| *request).collect();
-        requests.sort_unstable();
-        requests.dedup();
-        let mut images = Vec::new();
-        if requests.len() <= EXHAUSTIVE_MAX && 1 << requests.len() <= limit {
-            for chosen in 0..1_usize << requests.len() {
-                let bit_of = |request| requests.binary_search(&request).expect("one of them");
-                images.push(self.image(|_, request| chosen >> bit_of(request) & 1 == 1));
-            }
-        }
-        while images.len() < limit {
-            images.push(self.sample(&mut rng));
-        }
-        images
+        let images = images_of(std::slice::from_ref(self), limit, seed);
+        images.into_iter().flatten().collect()
     }
 
     /// One of the images, drawn at random; nearly nothing, nearly all, and what lies between are equally likely.
     pub fn sample(&self, rng: &mut Rng) -> Image {
         let percent = rng.u8(0..=100);
-        self.image(|_, _| rng.u8(0..100) < percent)
+        self.image(|_| rng.u8(0..100) < percent)
     }
 
-    /// The image with those steps that `reached` the medium, by their index and request.
-    fn image(&self, mut reached: impl FnMut(usize, u64) -> bool) -> Image {
+    /// The image with those steps that `reached` the medium.
+    fn image(&self, mut reached: impl FnMut(usize) -> bool) -> Image {
         let mut image = self.durable.clone();
-        for (index, (request, piece)) in self.steps.iter().enumerate() {
-            if reached(index, *request) {
+        for (step, (_, piece)) in self.steps.iter().enumerate() {
+            if reached(step) {
                 image.apply(piece);
             }
         }
         image
     }
+}
+
+/// What may be left of stores whose power is cut at the same instant, at most `limit` times an image of each. All that can be are
+/// among them if there are up to eight steps, and the limit allows it. With up to eight requests all are there that leave each of
+/// them whole or undone, and the rest are drawn with the dice of `seed`, torn. With more, all are drawn.
+pub fn images_of(crashes: &[Crash], limit: usize, seed: u64) -> Vec<Vec<Image>> {
+    let steps = numbers(crashes, |store, step, _| (store, step as u64));
+    if let Some(images) = every_subset(crashes, &steps, limit) {
+        return images;
+    }
+    let requests = numbers(crashes, |store, _, request| (store, request));
+    let mut images = every_subset(crashes, &requests, limit).unwrap_or_default();
+    let mut rng = Rng::with_seed(seed);
+    while images.len() < limit {
+        let sample = crashes.iter().map(|crash| crash.sample(&mut rng));
+        images.push(sample.collect());
+    }
+    images
+}
+
+/// Numbers what the steps are parts of, by store and step.
+fn numbers(
+    crashes: &[Crash],
+    whole_of: impl Fn(usize, usize, u64) -> (usize, u64),
+) -> Vec<Vec<usize>> {
+    let mut known = BTreeMap::new();
+    let mut number = |whole| {
+        let next = known.len();
+        *known.entry(whole).or_insert(next)
+    };
+    let of_store = |(store, crash): (usize, &Crash)| {
+        let steps = crash.steps.iter().enumerate();
+        let numbers = steps.map(|(step, (request, _))| number(whole_of(store, step, *request)));
+        numbers.collect()
+    };
+    crashes.iter().enumerate().map(of_store).collect()
+}
+
+/// One image for each choice of what came to the medium, if there are so few: `numbers` tells which steps came together.
+fn every_subset(
+    crashes: &[Crash],
+    numbers: &[Vec<usize>],
+    limit: usize,
+) -> Option<Vec<Vec<Image>>> {
+    let count = numbers.iter().flatten().max().map_or(0, |last| last + 1);
+    if count > EXHAUSTIVE_MAX || 1 << count > limit {
+        return None;
+    }
+    let image_of_each = |chosen: usize| {
+        let stores = crashes.iter().zip(numbers);
+        let images = stores.map(|(crash, of)| crash.image(|step| chosen >> of[step] & 1 == 1));
+        images.collect()
+    };
+    Some((0..1 << count).map(image_of_each).collect())
 }

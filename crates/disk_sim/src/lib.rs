@@ -41,7 +41,7 @@ mod operation;
 mod options;
 mod store;
 
-pub use crash::Crash;
+pub use crash::{Crash, EXHAUSTIVE_MAX, images_of};
 pub use disk::SimDisk;
 pub use executor::{Sim, Step, Stuck, TaskId};
 pub use fate::{Ending, Fate, Fated, Graveyard};

@@ -9,6 +9,7 @@ use disk_backend::{BlockState, BlockStatus, Disk, DiskError};
 use disk_sim::{Ending, Fate, Fated, Graveyard, Stuck};
 use fastrand::Rng;
 use futures_lite::future::poll_once;
+use scsi_buffers::HostBuffers;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -25,7 +26,7 @@ pub(super) struct Shared {
     pub(super) made: Cell<u64>,
     /// The requests under way, and those that were forgotten.
     open: RefCell<BTreeMap<u64, String>>,
-    /// A size changes at one place at a time; otherwise nobody could say what it should be.
+    /// A size changes at one place at a time; otherwise nobody could say what it should be. What is forgotten changes it for ever.
     is_resizing: Cell<bool>,
 }
 
@@ -102,7 +103,7 @@ pub(super) async fn run<'a>(shared: &'a Shared, seed: u64, graveyard: Graveyard<
         let result = match rng.u8(0..100) {
             0..2 => illegal(shared, &mut rng).await,
             2..4 if shared.plan.resizes && !shared.is_resizing.get() => {
-                resize(shared, &mut rng).await
+                resize(shared, &mut rng, &graveyard).await
             }
             4 if !shared.plan.forgets => {
                 let number = shared.step("drain".to_owned());
@@ -120,10 +121,22 @@ pub(super) async fn run<'a>(shared: &'a Shared, seed: u64, graveyard: Graveyard<
 
 fn fate(shared: &Shared, rng: &mut Rng) -> Fate {
     match rng.u8(0..100) {
-        0..10 if shared.plan.drops => Fate::DroppedAfter(rng.u32(0..6)),
-        10..12 if shared.plan.forgets => Fate::ForgottenAfter(rng.u32(0..6)),
+        0..10 if shared.plan.drops => Fate::DroppedAfter(polls(rng)),
+        10..12 if shared.plan.forgets => Fate::ForgottenAfter(polls(rng)),
         _ => Fate::Completes,
     }
+}
+
+/// After how many polls: mostly few, since most requests need few.
+fn polls(rng: &mut Rng) -> u32 {
+    let most = 1 << rng.u32(0..=6);
+    rng.u32(0..=most)
+}
+
+/// What a request may fail with where requests may fail.
+fn is_failure(error: &DiskError) -> bool {
+    use DiskError::{Io, MediumError, NoSpace};
+    matches!(error, Io(_) | MediumError { .. } | NoSpace)
 }
 
 /// Makes a legal request, and writes down what came of it.
@@ -185,7 +198,7 @@ async fn one<'a>(
             Ok(())
         }
         Err(error) => {
-            let is_expected = shared.plan.may_fail
+            let is_expected = shared.plan.may_fail && is_failure(&error)
                 || matches!(error, DiskError::IllegalBlock) && chronicle.was_resized_since(called);
             chronicle.end(&ticket, End::Failed);
             match is_expected {
@@ -225,86 +238,111 @@ async fn illegal(shared: &Shared, rng: &mut Rng) -> Result<(), Fault> {
         1 => u64::MAX - rng.u64(0..3),
         _ => 1 << rng.u32(32..64),
     };
-    let count = match rng.u8(0..3) {
-        0 => 0,
-        1 => u64::MAX - sector.min(u64::MAX - 1) + rng.u64(0..4),
+    let kinds = [
+        Kind::Read,
+        Kind::Write,
+        Kind::WriteZeroes,
+        Kind::Unmap,
+        Kind::Status,
+    ];
+    let kind = kinds[rng.usize(0..kinds.len())];
+    let count = match (kind, rng.u8(0..3)) {
+        // These bring memory along.
+        (Kind::Read | Kind::Write, _) => 1,
+        (_, 0) => 0,
+        (_, 1) => u64::MAX - sector.min(u64::MAX - 1) + rng.u64(0..4),
         _ => 1,
     };
-    let number = shared.step(format!(
-        "illegal request of {count} sectors from {sector} on"
-    ));
-    let disk = &shared.disk;
-    let result = match rng.u8(0..4) {
-        0 => disk.write_zeroes(sector, count, false, true, false).await,
-        1 => disk.unmap(sector, count, false).await,
-        2 => disk.block_status(sector, count).await.map(drop),
-        _ => {
-            let mut data = vec![0; disk.sector_size() as usize];
-            let host = scsi_buffers::HostBuffers::from_mut(&mut data);
-            disk.read_vectored(&host.buffers(), sector).await
-        }
-    };
+    let request = format!("{} of {count} sectors from {sector} on", kind.title());
+    let number = shared.step(format!("illegal {request}"));
+    let result = beyond_the_end(&shared.disk, kind, sector, count).await;
     shared.over(number);
     match result {
         Err(DiskError::IllegalBlock) => Ok(()),
-        other => Err((
-            Clause::C1,
-            format!(
-                "{count} sectors from {sector} on are beyond the end, and the answer was {other:?}"
-            ),
-        )),
+        other => {
+            let what = format!("{request} is beyond the end, and the answer was {other:?}");
+            Err((Clause::C1, what))
+        }
     }
 }
 
-/// Changes the size; whoever waits for that learns of it (C10).
-async fn resize(shared: &Shared, rng: &mut Rng) -> Result<(), Fault> {
+async fn beyond_the_end(disk: &Disk, kind: Kind, sector: u64, count: u64) -> Result<(), DiskError> {
+    let mut data = vec![0; disk.sector_size() as usize];
+    match kind {
+        Kind::Read => {
+            let host = HostBuffers::from_mut(&mut data);
+            disk.read_vectored(&host.buffers(), sector).await
+        }
+        Kind::Write => {
+            let host = HostBuffers::from_ref(&data);
+            disk.write_vectored(&host.buffers(), sector, false).await
+        }
+        Kind::WriteZeroes => disk.write_zeroes(sector, count, false, true, false).await,
+        Kind::Unmap => disk.unmap(sector, count, false).await,
+        Kind::Status => disk.block_status(sector, count).await.map(drop),
+        Kind::Flush => disk.sync_cache().await,
+    }
+}
+
+/// Changes the size, or begins to; whoever waits for that learns of it (C10).
+async fn resize<'a>(
+    shared: &'a Shared,
+    rng: &mut Rng,
+    graveyard: &Graveyard<'a>,
+) -> Result<(), Fault> {
     shared.is_resizing.set(true);
     let disk = &shared.disk;
     let old = disk.sector_count();
     let new = rng.u64(1..=shared.plan.sector_count_max);
-    let number = shared.step(format!("resize from {old} to {new} sectors"));
+    let fate = fate(shared, rng);
+    let number = shared.step(format!("resize from {old} to {new} sectors, {fate:?}"));
     let ticket = shared.chronicle.borrow_mut().call_resize(old, new);
     let mut waits = pin!(disk.wait_resize(old));
-    let mut heard = poll_once(&mut waits).await;
-    let result = disk.resize(new).await;
+    let heard = poll_once(&mut waits).await;
+    let end = match Fated::new(disk.resize(new), fate, graveyard).await {
+        Ending::Completed(result) => check_resize(shared, new, result)?,
+        // What may go on for ever may change the size at any time.
+        Ending::Forgotten => return Ok(()),
+        Ending::Dropped if shared.plan.forgets => {
+            shared.over(number);
+            return Ok(());
+        }
+        Ending::Dropped => {
+            disk.drain().await;
+            End::Dropped
+        }
+    };
+    shared.chronicle.borrow_mut().end(&ticket, end);
     let now = disk.sector_count();
-    let is_done = result.is_ok();
-    shared.chronicle.borrow_mut().end(
-        &ticket,
-        match is_done {
-            true => End::Completed,
-            false => End::Failed,
-        },
-    );
-    match result {
-        Ok(()) if now != new => {
-            return Err((
-                Clause::C10,
-                format!("a resize to {new} sectors made it {now}"),
-            ));
-        }
-        Ok(()) if old != new => {
-            let heard = match heard.take() {
-                Some(heard) => heard,
-                None => waits.await,
-            };
-            if heard != new {
-                return Err((
-                    Clause::C10,
-                    format!("who waited heard of {heard} sectors, not of {new}"),
-                ));
-            }
-        }
-        Ok(()) | Err(DiskError::Unsupported | DiskError::ReadOnly) => {}
-        Err(_) if shared.plan.may_fail => {}
-        Err(error) => {
-            return Err((
-                Clause::C10,
-                format!("a resize to {new} sectors failed: {error:?}"),
-            ));
+    if now != old {
+        let heard = match heard {
+            Some(heard) => heard,
+            None => waits.await,
+        };
+        if heard != now {
+            let what = format!("who waited heard of {heard} sectors, not of {now}");
+            return Err((Clause::C10, what));
         }
     }
     shared.is_resizing.set(false);
     shared.over(number);
     Ok(())
+}
+
+/// How a resize ended that came to its end.
+fn check_resize(shared: &Shared, new: u64, result: Result<(), DiskError>) -> Result<End, Fault> {
+    let now = shared.disk.sector_count();
+    match result {
+        Ok(()) if now == new => Ok(End::Completed),
+        Ok(()) => Err((
+            Clause::C10,
+            format!("a resize to {new} sectors made it {now}"),
+        )),
+        Err(DiskError::Unsupported | DiskError::ReadOnly) => Ok(End::Failed),
+        Err(error) if shared.plan.may_fail && is_failure(&error) => Ok(End::Failed),
+        Err(error) => Err((
+            Clause::C10,
+            format!("a resize to {new} sectors failed: {error:?}"),
+        )),
+    }
 }

@@ -9,7 +9,7 @@ use crate::Violation;
 use crate::history::Value;
 use crate::ledger::Fault;
 use disk_backend::Disk;
-use disk_sim::{Crash, Image, Sim};
+use disk_sim::{Crash, EXHAUSTIVE_MAX, Image, Sim, images_of};
 use fastrand::Rng;
 
 /// Draws images of crashes, and builds the disk on them again.
@@ -51,27 +51,15 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// What the stores hold, in each of the images: all combinations where there are few.
+    /// What the stores hold, in each of the images.
     fn images(&self, rng: &mut Rng) -> Vec<Vec<Image>> {
         let crashes: Vec<Crash> = self.stores.iter().map(Store::crash).collect();
-        let limit = self.images_per_crash;
-        let mut combinations = vec![Vec::new()];
-        for crash in &crashes {
-            let images = crash.images(limit, rng.u64(..));
-            if combinations.len() * images.len() > limit {
-                let sampled = (0..limit).map(|_| crashes.iter().map(|c| c.sample(rng)).collect());
-                return sampled.collect();
-            }
-            let each = combinations.iter().flat_map(|before| {
-                images.iter().map(|image| {
-                    let mut longer: Vec<Image> = before.clone();
-                    longer.push(image.clone());
-                    longer
-                })
-            });
-            combinations = each.collect();
-        }
-        combinations
+        let request_count: usize = crashes.iter().map(Crash::request_count).sum();
+        let limit = match request_count <= EXHAUSTIVE_MAX {
+            true => 1 << EXHAUSTIVE_MAX,
+            false => self.images_per_crash,
+        };
+        images_of(&crashes, limit, rng.u64(..))
     }
 }
 
