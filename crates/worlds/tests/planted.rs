@@ -1,5 +1,6 @@
 //! Each planted bug is caught, from fixed seeds, within a fixed number of requests.
 
+use disk_contract::Clause;
 use planted::Bug;
 use worlds::Broken;
 
@@ -9,27 +10,61 @@ const OPERATIONS_MAX: u64 = 400_000;
 /// The seeds of the worlds, from the first on.
 const FIRST_SEED: u64 = 1;
 
-/// How many requests were made before the bug was caught, and how.
-fn catch(bug: Bug) -> Option<(u64, String)> {
+/// What a bug may be caught by: the clauses it breaks for those who look, which need not be the rule of layers that it hurts.
+fn breaks(bug: Bug) -> &'static [Clause] {
+    use Clause::{C1, C2, C4, C5, C6, C7, C8, C9, C11, C12};
+    match bug {
+        // An old value is read where a newer one had been, or comes back after a crash.
+        Bug::CacheFillOverNewerWrite
+        | Bug::CacheFillAfterUnmap
+        | Bug::LostResize
+        | Bug::StaleIndex
+        | Bug::UnmapUncovers => &[C2, C5, C6, C7, C11, C12],
+        Bug::TornSector => &[C2, C11],
+        Bug::FlushSkipsALayer => &[C5],
+        Bug::DivergenceAfterError => &[C2, C5, C8],
+        Bug::DivergenceAfterDrop => &[C2, C5, C9],
+        // The copy and what it is a copy of hold two values, and either is read.
+        Bug::FetchedTwice => &[C2, C5, C6, C11],
+        Bug::WrongLayerAfterError => &[C2],
+        Bug::RangeOverflow => &[C1],
+        Bug::FuaNotHonoured => &[C6],
+        Bug::WaitsForAnotherCaller => &[C4],
+    }
+}
+
+/// Whether a bug may be caught by a panic: a range that wraps around ends in an index that is out of bounds.
+fn may_panic(bug: Bug) -> bool {
+    bug == Bug::RangeOverflow
+}
+
+/// How many requests were made before the bug was caught, and how; or what was wrong with that.
+fn catch(bug: Bug) -> Result<(u64, String), String> {
     let _planted = planted::plant(bug);
     let mut operations = 0;
     for seed in FIRST_SEED.. {
         match worlds::run(seed) {
             Ok(report) => operations += report.operation_count,
             Err(failure) => {
-                let how = match failure.what {
-                    Broken::Clause(violation) => violation.clause().to_string(),
-                    Broken::Panic(_) => "a panic".to_owned(),
-                };
                 operations += u64::from(worlds::REQUESTS);
-                return Some((operations, format!("{how}, in the world of seed {seed}")));
+                let (is_it, by) = match &failure.what {
+                    Broken::Clause(found) => (
+                        breaks(bug).contains(&found.clause()),
+                        found.clause().to_string(),
+                    ),
+                    Broken::Panic(_) => (may_panic(bug), "a panic".to_owned()),
+                };
+                return match is_it {
+                    true => Ok((operations, format!("{by}, in the world of seed {seed}"))),
+                    false => Err(format!("something else was caught, {by}:\n{failure}")),
+                };
             }
         }
         if operations > OPERATIONS_MAX {
-            return None;
+            break;
         }
     }
-    None
+    Err(format!("not caught within {OPERATIONS_MAX} requests"))
 }
 
 #[test]
@@ -38,14 +73,11 @@ fn every_planted_bug_is_caught() {
     let mut missed = Vec::new();
     for bug in Bug::ALL {
         match catch(*bug) {
-            Some((operations, how)) => println!("{:32} {operations:>7} {how}", bug.name()),
-            None => missed.push(bug.name()),
+            Ok((operations, how)) => println!("{:32} {operations:>7} {how}", bug.name()),
+            Err(what) => missed.push(format!("{bug}: {what}")),
         }
     }
-    assert!(
-        missed.is_empty(),
-        "not caught within {OPERATIONS_MAX} requests: {missed:?}"
-    );
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
 #[test]
