@@ -2,7 +2,7 @@
 
 use disk_backend::{Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
 use disk_contract::{Clause, Stores, Suite, Violation};
-use disk_fault::{Action, FaultDisk, FaultOptions, Operation, Rule};
+use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use event_listener::Event;
 use inspect::Inspect;
@@ -98,6 +98,114 @@ fn a_flush_that_does_nothing_is_found_by_a_crash() {
 fn a_fua_write_that_is_like_any_other_is_found_by_a_crash() {
     let rule = Rule::new(Action::SkipFlush).on([Operation::Write]);
     assert_found(Clause::C6, async |stores| lying(stores, rule.clone()));
+}
+
+#[test]
+fn a_flush_that_never_succeeds_again_is_found() {
+    let rule = Rule::new(Action::Error(InjectedError::Io)).on([Operation::Flush]);
+    assert_found(Clause::C8, async |stores| lying(stores, rule.clone()));
+}
+
+#[test]
+fn a_resize_that_is_dropped_and_wakes_nobody_is_found() {
+    assert_found(Clause::C4, async |stores| {
+        let deaf = Deaf {
+            disk: sim(stores),
+            is_resized: Event::new(),
+        };
+        Disk::new(deaf).expect("a legal disk")
+    });
+}
+
+/// A disk that tells of another size when a resize returns, but not if nobody wants to know how it ended.
+#[derive(Inspect)]
+struct Deaf {
+    disk: Disk,
+    #[inspect(skip)]
+    is_resized: Event,
+}
+
+impl DiskIo for Deaf {
+    fn disk_type(&self) -> &str {
+        "deaf"
+    }
+
+    fn sector_count(&self) -> u64 {
+        self.disk.sector_count()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.disk.sector_size()
+    }
+
+    fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn physical_sector_size(&self) -> u32 {
+        self.disk.physical_sector_size()
+    }
+
+    fn is_fua_respected(&self) -> bool {
+        true
+    }
+
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    fn persistence(&self) -> Persistence {
+        Persistence::Persistent
+    }
+
+    async fn unmap(&self, _: u64, _: u64, _: bool) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn unmap_behavior(&self) -> UnmapBehavior {
+        UnmapBehavior::Ignored
+    }
+
+    async fn read_vectored(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        self.disk.read_vectored(buffers, sector).await
+    }
+
+    async fn write_vectored(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        self.disk.write_vectored(buffers, sector, fua).await
+    }
+
+    async fn sync_cache(&self) -> Result<(), DiskError> {
+        self.disk.sync_cache().await
+    }
+
+    async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
+        let result = self.disk.resize(sector_count).await;
+        self.is_resized.notify(usize::MAX);
+        result
+    }
+
+    async fn wait_resize(&self, sector_count: u64) -> u64 {
+        loop {
+            let resized = self.is_resized.listen();
+            match self.sector_count() {
+                now if now != sector_count => return now,
+                _ => resized.await,
+            }
+        }
+    }
+
+    async fn drain(&self) {
+        self.disk.drain().await;
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a crash leaves of simulated storage.
 
 use disk_backend::{Disk, DiskIo};
-use disk_sim::{Ending, Fate, Fated, Graveyard, Image, Sim, SimDisk, SimOptions};
+use disk_sim::{Ending, Fate, Fated, Graveyard, Image, Sim, SimDisk, SimOptions, images_of};
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
 use std::collections::BTreeSet;
@@ -53,6 +53,30 @@ fn unflushed_sectors_survive_or_not_each_by_itself() {
         .flat_map(|first| [1, 3].map(|second| vec![*first, second, 1]))
         .collect();
     assert_eq!(outcomes(&store), expected);
+}
+
+#[test]
+fn what_several_stores_lose_is_drawn_in_every_combination() {
+    let mut sim = Sim::new(1);
+    let stores = [1, 2].map(|seed| SimDisk::new(quiet(2, seed), sim.clock()));
+    for store in &stores {
+        let disk = Disk::new(store.clone()).expect("a disk");
+        let written = sim.block_on(async { write(&disk, 0, &[1, 1], false).await });
+        written.expect("it goes on");
+    }
+    let crashes = stores.map(|store| store.crash());
+    let of_both = |limit| -> BTreeSet<Vec<u8>> {
+        let images = images_of(&crashes, limit, 1);
+        let bytes = images.iter().map(|both| both.iter().flat_map(bytes_of));
+        bytes.map(Iterator::collect).collect()
+    };
+    assert_eq!(of_both(16).len(), 16, "each sector by itself");
+    let whole = [[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]];
+    let drawn = of_both(15);
+    assert!(
+        whole.iter().all(|image| drawn.contains(&image[..])),
+        "{drawn:?}"
+    );
 }
 
 #[test]

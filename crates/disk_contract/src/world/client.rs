@@ -127,6 +127,15 @@ fn fate(shared: &Shared, rng: &mut Rng) -> Fate {
     }
 }
 
+/// Resizes are rare, and so meet an end of their own more often.
+fn fate_of_resize(shared: &Shared, rng: &mut Rng) -> Fate {
+    match rng.u8(0..100) {
+        0..40 if shared.plan.drops => Fate::DroppedAfter(polls(rng)),
+        40..50 if shared.plan.forgets => Fate::ForgottenAfter(polls(rng)),
+        _ => Fate::Completes,
+    }
+}
+
 /// After how many polls: mostly few, since most requests need few.
 fn polls(rng: &mut Rng) -> u32 {
     let most = 1 << rng.u32(0..=6);
@@ -294,7 +303,7 @@ async fn resize<'a>(
     let disk = &shared.disk;
     let old = disk.sector_count();
     let new = rng.u64(1..=shared.plan.sector_count_max);
-    let fate = fate(shared, rng);
+    let fate = fate_of_resize(shared, rng);
     let number = shared.step(format!("resize from {old} to {new} sectors, {fate:?}"));
     let ticket = shared.chronicle.borrow_mut().call_resize(old, new);
     let mut waits = pin!(disk.wait_resize(old));
