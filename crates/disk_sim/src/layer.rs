@@ -35,6 +35,9 @@ impl Clone for Watched {
 
 impl SimLayer {
     /// A layer without any sectors of its own.
+    ///
+    /// # Panics
+    /// If an option is outside of its range.
     pub fn new(options: SimOptions, clock: Clock) -> Self {
         let image = Image::new(options.sector_count, Cell::Absent);
         Self::from_image(image, options, clock)
@@ -43,7 +46,7 @@ impl SimLayer {
     /// A layer as a crash left it; its size is that of the image, whatever the options say.
     ///
     /// # Panics
-    /// If it is the image of a disk.
+    /// If it is the image of a disk, or an option is outside of its range.
     pub fn from_image(image: Image, options: SimOptions, clock: Clock) -> Self {
         assert!(!image.is_of_disk(), "sectors of a layer can be absent");
         Self(
@@ -58,6 +61,9 @@ impl SimLayer {
     }
 
     /// From now on so many of a hundred requests fail.
+    ///
+    /// # Panics
+    /// If it is more than 100.
     pub fn set_failure_percent(&self, percent: u8) {
         self.0.set_failure_percent(percent);
     }

@@ -10,7 +10,7 @@
 
 use crate::crash::Crash;
 use crate::image::{Cell, Image, Piece};
-use crate::options::SimOptions;
+use crate::options::{SimOptions, assert_percent};
 use clock::Clock;
 use disk_backend::check::Limits;
 use disk_backend::{DiskError, MediumErrorDetails};
@@ -79,7 +79,7 @@ pub(crate) enum Purpose {
 
 impl Store {
     pub(crate) fn new(options: SimOptions, clock: Clock, image: Image) -> Self {
-        assert!(options.atomic_write_sectors > 0, "a sector is never torn");
+        options.assert_legal();
         let resized = Arc::new(Event::new());
         let state = State {
             rng: Rng::with_seed(options.seed),
@@ -118,6 +118,7 @@ impl Store {
     }
 
     pub(crate) fn set_failure_percent(&self, percent: u8) {
+        assert_percent(percent);
         self.state().failure_percent = percent;
     }
 

@@ -72,3 +72,51 @@ fn a_read_only_layer_can_be_filled_and_emptied_as_a_cache() {
     block_on(layer.evict(1, 1)).expect("it never fails");
     assert!(is_absent(1));
 }
+
+fn make(change: impl FnOnce(&mut SimOptions)) {
+    let mut options = SimOptions::new(SECTORS, 512, 1);
+    change(&mut options);
+    drop(SimDisk::new(options, Clock::simulated().0));
+}
+
+#[test]
+#[should_panic(expected = "atomic_write_sectors is 0")]
+fn an_atomic_unit_of_no_sectors_is_refused() {
+    make(|options| options.atomic_write_sectors = 0);
+}
+
+#[test]
+#[should_panic(expected = "sector_size is 1536")]
+fn a_sector_size_that_is_no_power_of_two_is_refused() {
+    make(|options| options.sector_size = 1536);
+}
+
+#[test]
+#[should_panic(expected = "sector_size is 256")]
+fn a_sector_size_below_512_is_refused() {
+    make(|options| options.sector_size = 256);
+}
+
+#[test]
+#[should_panic(expected = "failure_percent is 101")]
+fn more_failures_than_requests_are_refused() {
+    make(|options| options.failure_percent = 101);
+}
+
+#[test]
+#[should_panic(expected = "failure_percent is 101")]
+fn they_are_refused_later_too() {
+    let options = SimOptions::new(SECTORS, 512, 1);
+    SimLayer::new(options, Clock::simulated().0).set_failure_percent(101);
+}
+
+#[test]
+fn the_ends_of_the_ranges_are_legal() {
+    for failure_percent in [0, 100] {
+        make(|options| {
+            options.sector_size = 512;
+            options.atomic_write_sectors = u32::MAX;
+            options.failure_percent = failure_percent;
+        });
+    }
+}
