@@ -15,16 +15,20 @@
 //!   write of them at the same time, which may have come first below, does not count.
 //! - S5: after a flush each sector that had a piece when it was called has that below, or something newer.
 
+mod answer;
+mod change;
+
 use crate::dice::Dice;
 use crate::pieces::{Piece, Pieces};
-use disk_backend::{BlockExtent, BlockState, BlockStatus, Disk, DiskError};
+use answer::{same_error, with_data};
+use change::Change;
+use disk_backend::{BlockStatus, Disk, DiskError};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use parking_lot::{Mutex, MutexGuard};
 use rangemap::RangeSet;
 use scsi_buffers::{BouncePool, RequestBuffers};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -428,75 +432,5 @@ impl Store {
             true => Ok(()),
             false => result.map_err(|error| same_error(&error)),
         }
-    }
-}
-
-/// A request that changes sectors below, until this is dropped (S4).
-struct Change<'a> {
-    store: &'a Store,
-    sectors: Range<u64>,
-}
-
-impl<'a> Change<'a> {
-    fn new(store: &'a Store, sectors: Range<u64>) -> Self {
-        Self { store, sectors }
-    }
-}
-
-impl Drop for Change<'_> {
-    fn drop(&mut self) {
-        if !self.store.is_idle() {
-            let State {
-                pieces,
-                numbers_used,
-                ..
-            } = &mut *self.store.state.lock();
-            pieces.renew(&self.sectors, || {
-                *numbers_used += 1;
-                *numbers_used
-            });
-        }
-    }
-}
-
-/// What is known of the sectors below, with data where something is kept (C12).
-fn with_data(status: &BlockStatus, sector: u64, kept: &RangeSet<u64>) -> BlockStatus {
-    let mut answer = BlockStatus::default();
-    let mut at = sector;
-    for extent in status.extents() {
-        let end = at + extent.sector_count;
-        while at < end {
-            let (until, state) = match kept.overlapping(&(at..end)).next() {
-                Some(range) if range.start <= at => (range.end.min(end), BlockState::Data),
-                Some(range) => (range.start, extent.state),
-                None => (end, extent.state),
-            };
-            let part = BlockExtent {
-                sector_count: until - at,
-                state,
-                layer: extent.layer,
-            };
-            if !answer.push(part) {
-                return answer;
-            }
-            at = until;
-        }
-    }
-    answer
-}
-
-/// An error for one more who waited for what failed.
-fn same_error(error: &Arc<DiskError>) -> DiskError {
-    let source = |kind| io::Error::new(kind, Arc::clone(error));
-    match &**error {
-        DiskError::NoSpace => DiskError::NoSpace,
-        DiskError::ReadOnly => DiskError::ReadOnly,
-        DiskError::IllegalBlock => DiskError::IllegalBlock,
-        DiskError::ReservationConflict => DiskError::ReservationConflict,
-        DiskError::Io(cause) => DiskError::Io(source(cause.kind())),
-        DiskError::MediumError(cause, details) => {
-            DiskError::MediumError(source(cause.kind()), *details)
-        }
-        _ => DiskError::Io(source(io::ErrorKind::Other)),
     }
 }
