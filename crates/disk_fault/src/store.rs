@@ -65,7 +65,15 @@ struct Writing {
     sectors: Range<u64>,
     write: u64,
     version: u64,
+    /// Where other changes below have ended, or been left alone, since it began. Only debug builds keep it, to check S2 by it.
+    disturbed: RangeSet<u64>,
     run: Shared<Run>,
+}
+
+impl Writing {
+    fn overlaps(&self, sectors: &Range<u64>) -> bool {
+        self.sectors.start < sectors.end && sectors.start < self.sectors.end
+    }
 }
 
 type Run = Pin<Box<dyn Future<Output = Result<(), Arc<DiskError>>> + Send>>;
@@ -75,6 +83,22 @@ impl State {
     fn number(&mut self) -> u64 {
         self.numbers_used += 1;
         self.numbers_used
+    }
+
+    /// A write of a piece has ended well: the piece goes (S2), or what is left of it where others have not replaced it.
+    fn let_go(&mut self, writing: &Writing) {
+        debug_assert!(self.may_let_go(writing), "S2: {:?}", writing.disturbed);
+        self.pieces
+            .remove_version(&writing.sectors, writing.version);
+    }
+
+    /// Whether no other change has disturbed what would go: S2 without the versions by which it is kept.
+    fn may_let_go(&self, writing: &Writing) -> bool {
+        let pieces = self.pieces.overlapping(&writing.sectors);
+        let mut going = pieces
+            .iter()
+            .filter(|piece| piece.version == writing.version);
+        going.all(|piece| !writing.disturbed.overlaps(&piece.sectors))
     }
 }
 
@@ -379,10 +403,7 @@ impl Store {
     /// asked for, or else the rest of it is finished first.
     fn begin(&self, state: &mut MutexGuard<'_, State>, piece: Piece) -> Writing {
         let mut under_way = state.under_way.iter();
-        let overlaps = |other: &Writing| {
-            other.sectors.start < piece.sectors.end && piece.sectors.start < other.sectors.end
-        };
-        if let Some(other) = under_way.find(|other| overlaps(other)) {
+        if let Some(other) = under_way.find(|other| other.overlaps(&piece.sectors)) {
             return other.clone();
         }
         let disk = self.disk.clone();
@@ -398,8 +419,12 @@ impl Store {
             sectors,
             write,
             version,
+            disturbed: RangeSet::new(),
             run: run.shared(),
         };
+        // Only this adds to them, so one against the others is all of S3 that can be checked.
+        let mut others = state.under_way.iter();
+        debug_assert!(!others.any(|other| other.overlaps(&writing.sectors)), "S3");
         state.under_way.push(writing.clone());
         self.note_busy(state);
         writing
@@ -419,11 +444,9 @@ impl Store {
         let is_under_way = |other: &Writing| other.number == writing.number;
         // Several may wait for one write; the first of them tidies up.
         if let Some(index) = state.under_way.iter().position(is_under_way) {
-            state.under_way.swap_remove(index);
+            let ended = state.under_way.swap_remove(index);
             if result.is_ok() {
-                state
-                    .pieces
-                    .remove_version(&writing.sectors, writing.version); // S2
+                state.let_go(&ended);
             }
             self.note_busy(&state);
         }

@@ -18,15 +18,24 @@ impl<'a> Change<'a> {
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         if !self.store.is_idle() {
-            let State {
-                pieces,
-                numbers_used,
-                ..
-            } = &mut *self.store.state.lock();
-            pieces.renew(&self.sectors, || {
-                *numbers_used += 1;
-                *numbers_used
-            });
+            self.store.state.lock().renew(&self.sectors);
+        }
+    }
+}
+
+impl State {
+    /// What is being written of these sectors does not count any more.
+    fn renew(&mut self, sectors: &Range<u64>) {
+        let numbers_used = &mut self.numbers_used;
+        self.pieces.renew(sectors, || {
+            *numbers_used += 1;
+            *numbers_used
+        });
+        if cfg!(debug_assertions) && !sectors.is_empty() {
+            let disturbed = self.under_way.iter_mut();
+            for writing in disturbed.filter(|writing| writing.overlaps(sectors)) {
+                writing.disturbed.insert(sectors.clone());
+            }
         }
     }
 }
