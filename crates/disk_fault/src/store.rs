@@ -15,16 +15,20 @@
 //!   write of them at the same time, which may have come first below, does not count.
 //! - S5: after a flush each sector that had a piece when it was called has that below, or something newer.
 
+mod answer;
+mod change;
+
 use crate::dice::Dice;
 use crate::pieces::{Piece, Pieces};
-use disk_backend::{BlockExtent, BlockState, BlockStatus, Disk, DiskError};
+use answer::{same_error, with_data};
+use change::Change;
+use disk_backend::{BlockStatus, Disk, DiskError};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use parking_lot::{Mutex, MutexGuard};
 use rangemap::RangeSet;
 use scsi_buffers::{BouncePool, RequestBuffers};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -61,7 +65,15 @@ struct Writing {
     sectors: Range<u64>,
     write: u64,
     version: u64,
+    /// Where other changes below have ended, or been left alone, since it began. Only debug builds keep it, to check S2 by it.
+    disturbed: RangeSet<u64>,
     run: Shared<Run>,
+}
+
+impl Writing {
+    fn overlaps(&self, sectors: &Range<u64>) -> bool {
+        self.sectors.start < sectors.end && sectors.start < self.sectors.end
+    }
 }
 
 type Run = Pin<Box<dyn Future<Output = Result<(), Arc<DiskError>>> + Send>>;
@@ -71,6 +83,22 @@ impl State {
     fn number(&mut self) -> u64 {
         self.numbers_used += 1;
         self.numbers_used
+    }
+
+    /// A write of a piece has ended well: the piece goes (S2), or what is left of it where others have not replaced it.
+    fn let_go(&mut self, writing: &Writing) {
+        debug_assert!(self.may_let_go(writing), "S2: {:?}", writing.disturbed);
+        self.pieces
+            .remove_version(&writing.sectors, writing.version);
+    }
+
+    /// Whether no other change has disturbed what would go: S2 without the versions by which it is kept.
+    fn may_let_go(&self, writing: &Writing) -> bool {
+        let pieces = self.pieces.overlapping(&writing.sectors);
+        let mut going = pieces
+            .iter()
+            .filter(|piece| piece.version == writing.version);
+        going.all(|piece| !writing.disturbed.overlaps(&piece.sectors))
     }
 }
 
@@ -375,10 +403,7 @@ impl Store {
     /// asked for, or else the rest of it is finished first.
     fn begin(&self, state: &mut MutexGuard<'_, State>, piece: Piece) -> Writing {
         let mut under_way = state.under_way.iter();
-        let overlaps = |other: &Writing| {
-            other.sectors.start < piece.sectors.end && piece.sectors.start < other.sectors.end
-        };
-        if let Some(other) = under_way.find(|other| overlaps(other)) {
+        if let Some(other) = under_way.find(|other| other.overlaps(&piece.sectors)) {
             return other.clone();
         }
         let disk = self.disk.clone();
@@ -394,8 +419,12 @@ impl Store {
             sectors,
             write,
             version,
+            disturbed: RangeSet::new(),
             run: run.shared(),
         };
+        // Only this adds to them, so one against the others is all of S3 that can be checked.
+        let mut others = state.under_way.iter();
+        debug_assert!(!others.any(|other| other.overlaps(&writing.sectors)), "S3");
         state.under_way.push(writing.clone());
         self.note_busy(state);
         writing
@@ -415,11 +444,9 @@ impl Store {
         let is_under_way = |other: &Writing| other.number == writing.number;
         // Several may wait for one write; the first of them tidies up.
         if let Some(index) = state.under_way.iter().position(is_under_way) {
-            state.under_way.swap_remove(index);
+            let ended = state.under_way.swap_remove(index);
             if result.is_ok() {
-                state
-                    .pieces
-                    .remove_version(&writing.sectors, writing.version); // S2
+                state.let_go(&ended);
             }
             self.note_busy(&state);
         }
@@ -428,75 +455,5 @@ impl Store {
             true => Ok(()),
             false => result.map_err(|error| same_error(&error)),
         }
-    }
-}
-
-/// A request that changes sectors below, until this is dropped (S4).
-struct Change<'a> {
-    store: &'a Store,
-    sectors: Range<u64>,
-}
-
-impl<'a> Change<'a> {
-    fn new(store: &'a Store, sectors: Range<u64>) -> Self {
-        Self { store, sectors }
-    }
-}
-
-impl Drop for Change<'_> {
-    fn drop(&mut self) {
-        if !self.store.is_idle() {
-            let State {
-                pieces,
-                numbers_used,
-                ..
-            } = &mut *self.store.state.lock();
-            pieces.renew(&self.sectors, || {
-                *numbers_used += 1;
-                *numbers_used
-            });
-        }
-    }
-}
-
-/// What is known of the sectors below, with data where something is kept (C12).
-fn with_data(status: &BlockStatus, sector: u64, kept: &RangeSet<u64>) -> BlockStatus {
-    let mut answer = BlockStatus::default();
-    let mut at = sector;
-    for extent in status.extents() {
-        let end = at + extent.sector_count;
-        while at < end {
-            let (until, state) = match kept.overlapping(&(at..end)).next() {
-                Some(range) if range.start <= at => (range.end.min(end), BlockState::Data),
-                Some(range) => (range.start, extent.state),
-                None => (end, extent.state),
-            };
-            let part = BlockExtent {
-                sector_count: until - at,
-                state,
-                layer: extent.layer,
-            };
-            if !answer.push(part) {
-                return answer;
-            }
-            at = until;
-        }
-    }
-    answer
-}
-
-/// An error for one more who waited for what failed.
-fn same_error(error: &Arc<DiskError>) -> DiskError {
-    let source = |kind| io::Error::new(kind, Arc::clone(error));
-    match &**error {
-        DiskError::NoSpace => DiskError::NoSpace,
-        DiskError::ReadOnly => DiskError::ReadOnly,
-        DiskError::IllegalBlock => DiskError::IllegalBlock,
-        DiskError::ReservationConflict => DiskError::ReservationConflict,
-        DiskError::Io(cause) => DiskError::Io(source(cause.kind())),
-        DiskError::MediumError(cause, details) => {
-            DiskError::MediumError(source(cause.kind()), *details)
-        }
-        _ => DiskError::Io(source(io::ErrorKind::Other)),
     }
 }

@@ -23,6 +23,9 @@ pub struct SimDisk(Arc<Store>);
 
 impl SimDisk {
     /// A disk of zeros.
+    ///
+    /// # Panics
+    /// If an option is outside of its range.
     pub fn new(options: SimOptions, clock: Clock) -> Self {
         let image = Image::new(options.sector_count, Cell::Zero);
         Self::from_image(image, options, clock)
@@ -31,7 +34,7 @@ impl SimDisk {
     /// A disk as a crash left it; its size is that of the image, whatever the options say.
     ///
     /// # Panics
-    /// If it is the image of a layer.
+    /// If it is the image of a layer, or an option is outside of its range.
     pub fn from_image(image: Image, options: SimOptions, clock: Clock) -> Self {
         assert!(image.is_of_disk(), "a disk has all of its sectors");
         Self(Arc::new(Store::new(options, clock, image)))
@@ -43,6 +46,9 @@ impl SimDisk {
     }
 
     /// From now on so many of a hundred requests fail.
+    ///
+    /// # Panics
+    /// If it is more than 100.
     pub fn set_failure_percent(&self, percent: u8) {
         self.0.set_failure_percent(percent);
     }

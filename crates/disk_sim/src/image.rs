@@ -77,6 +77,11 @@ impl Image {
         self.sector_count
     }
 
+    /// How many sectors have content of their own.
+    pub(crate) fn written_count(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Whether it is that of a disk, in which no sector is absent.
     pub(crate) fn is_of_disk(&self) -> bool {
         self.blank != Cell::Absent

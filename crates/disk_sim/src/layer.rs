@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A persistent layer of which everything is known; what is absent is as durable as what is there. Clones are the same layer.
+///
+/// One that is read-only refuses writes, zeroes, unmaps and resizes. As a cache it is filled and emptied all the same: that
+/// changes where sectors come from, and not what users read, so it happens in a stack of which nobody may write anything too.
 #[derive(Debug, Clone)]
 pub struct SimLayer(Arc<Store>, Watched);
 
@@ -32,6 +35,9 @@ impl Clone for Watched {
 
 impl SimLayer {
     /// A layer without any sectors of its own.
+    ///
+    /// # Panics
+    /// If an option is outside of its range.
     pub fn new(options: SimOptions, clock: Clock) -> Self {
         let image = Image::new(options.sector_count, Cell::Absent);
         Self::from_image(image, options, clock)
@@ -40,7 +46,7 @@ impl SimLayer {
     /// A layer as a crash left it; its size is that of the image, whatever the options say.
     ///
     /// # Panics
-    /// If it is the image of a disk.
+    /// If it is the image of a disk, or an option is outside of its range.
     pub fn from_image(image: Image, options: SimOptions, clock: Clock) -> Self {
         assert!(!image.is_of_disk(), "sectors of a layer can be absent");
         Self(
@@ -55,6 +61,9 @@ impl SimLayer {
     }
 
     /// From now on so many of a hundred requests fail.
+    ///
+    /// # Panics
+    /// If it is more than 100.
     pub fn set_failure_percent(&self, percent: u8) {
         self.0.set_failure_percent(percent);
     }
@@ -74,16 +83,21 @@ impl SimLayer {
         self.1.0.load(Ordering::Acquire)
     }
 
-    /// The range, if the layer reaches that far now.
-    fn checked(&self, sector: u64, count: u64) -> Result<Range<u64>, DiskError> {
+    /// The range, if the layer lets this be done, and reaches that far now (C1).
+    fn checked(&self, intent: Intent, sector: u64, count: u64) -> Result<Range<u64>, DiskError> {
         let limits = self.0.limits(&self.0.state());
-        limits.check_range(Intent::Read, sector, count)?;
+        limits.check_range(intent, sector, count)?;
         Ok(sector..sector + count)
     }
 
-    fn range_of(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Result<Range<u64>, DiskError> {
+    fn range_of(
+        &self,
+        intent: Intent,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<Range<u64>, DiskError> {
         let count = buffers.len() as u64 / u64::from(self.0.options.sector_size);
-        self.checked(sector, count)
+        self.checked(intent, sector, count)
     }
 
     /// What stands for zeros.
@@ -139,7 +153,7 @@ impl LayerIo for SimLayer {
         sector: u64,
         mut marker: SectorMarker<'_>,
     ) -> Result<(), DiskError> {
-        let range = self.range_of(buffers, sector)?;
+        let range = self.range_of(Intent::Read, buffers, sector)?;
         self.0
             .read(buffers, range, |sector| marker.set(sector))
             .await
@@ -151,7 +165,7 @@ impl LayerIo for SimLayer {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
-        let range = self.range_of(buffers, sector)?;
+        let range = self.range_of(Intent::Write, buffers, sector)?;
         let cells = self.0.fetch(buffers, sector)?;
         self.put(cells, range, fua).await
     }
@@ -165,7 +179,7 @@ impl LayerIo for SimLayer {
         _no_fallback: bool,
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
-        let range = self.checked(sector, count)?;
+        let range = self.checked(Intent::Write, sector, count)?;
         let cells = all(range.clone(), &self.zero(may_unmap && next_is_zero));
         self.put(cells, range, fua).await
     }
@@ -181,7 +195,7 @@ impl LayerIo for SimLayer {
         _block_level_only: bool,
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
-        let range = self.checked(sector, count)?;
+        let range = self.checked(Intent::Write, sector, count)?;
         let cells = self.0.unmapped(range.clone(), &self.zero(next_is_zero));
         self.put(cells, range, false).await
     }
@@ -195,10 +209,10 @@ impl LayerIo for SimLayer {
     }
 
     async fn layer_status(&self, sector: u64, count: u64) -> Result<LayerStatus, DiskError> {
-        let range = self.checked(sector, count)?;
+        let range = self.checked(Intent::Read, sector, count)?;
         self.0.state().settle(range.clone());
         self.0.pause().await;
-        self.checked(sector, count)?;
+        self.checked(Intent::Read, sector, count)?;
         let state = self.0.state();
         let is_absent = |sector: &u64| *state.current.cell(*sector) == Cell::Absent;
         let absent = range.clone().take_while(is_absent).count() as u64;
@@ -232,7 +246,8 @@ impl LayerIo for SimLayer {
 
     /// Never fails, and is not told apart from being written when the power is cut.
     async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
-        let range = self.checked(sector, count)?;
+        // Of a read-only layer too: what it evicts it only had a copy of.
+        let range = self.checked(Intent::Read, sector, count)?;
         let mut state = self.0.state();
         state.settle(range.clone());
         let pieces = VecDeque::from([Piece::Put(all(range, &Cell::Absent))]);
@@ -270,7 +285,8 @@ impl WriteNoOverwrite for Fill<'_> {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
-        let range = self.0.range_of(buffers, sector)?;
+        // Into a read-only layer too: users see no change.
+        let range = self.0.range_of(Intent::Read, buffers, sector)?;
         let store = &self.0.0;
         let cells = store.fetch(buffers, sector)?;
         let pieces = pieces(cells, store.options.atomic_write_sectors, Piece::Fill);

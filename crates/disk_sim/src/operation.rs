@@ -25,13 +25,12 @@ impl Drop for Change<'_> {
 
 impl Change<'_> {
     fn end(mut self, fua: bool) {
+        self.has_ended = true;
         let mut state = self.store.state();
         if fua {
             state.make_request_durable(self.request);
         }
         state.end(self.request);
-        drop(state);
-        self.has_ended = true;
     }
 }
 

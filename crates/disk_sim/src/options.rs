@@ -3,7 +3,11 @@
 use disk_backend::UnmapBehavior;
 use std::time::Duration;
 
-/// What a [`SimDisk`](crate::SimDisk) or a [`SimLayer`](crate::SimLayer) is like.
+/// The smallest sector that a disk may have, in bytes.
+const SECTOR_SIZE_MIN: u32 = 512;
+
+/// What a [`SimDisk`](crate::SimDisk) or a [`SimLayer`](crate::SimLayer) is like. What is outside of the ranges given here is a
+/// mistake of the test that asks for it: the store panics when it is made.
 #[derive(Debug, Clone)]
 pub struct SimOptions {
     /// The size in sectors at first.
@@ -20,7 +24,7 @@ pub struct SimOptions {
     pub is_read_only: bool,
     /// The longest that a request waits between two of its steps, in simulated time.
     pub latency_max: Duration,
-    /// How many of a hundred requests fail. What fails takes effect in part or not at all.
+    /// How many of a hundred requests fail, 0 to 100. What fails takes effect in part or not at all.
     pub failure_percent: u8,
     /// What all dice of the store come from.
     pub seed: u64,
@@ -42,4 +46,23 @@ impl SimOptions {
             seed,
         }
     }
+
+    /// Panics unless each option is in its range.
+    pub(crate) fn assert_legal(&self) {
+        let size = self.sector_size;
+        assert!(
+            size.is_power_of_two() && size >= SECTOR_SIZE_MIN,
+            "sector_size is {size}, and not a power of two of at least {SECTOR_SIZE_MIN}"
+        );
+        assert!(
+            self.atomic_write_sectors > 0,
+            "atomic_write_sectors is 0, but a sector is never torn"
+        );
+        assert_percent(self.failure_percent);
+    }
+}
+
+/// Panics unless it is a part of a hundred.
+pub(crate) fn assert_percent(percent: u8) {
+    assert!(percent <= 100, "failure_percent is {percent}, beyond 100");
 }

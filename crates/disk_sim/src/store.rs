@@ -1,7 +1,8 @@
 //! The state of simulated storage: what is visible, what of it is durable, and what is on its way.
 //!
 //! Invariants:
-//! - S1: `current` is `durable` with all of `log` applied in order.
+//! - S1: `current` is `durable` with all of `log` applied in order. Debug builds check it where a change ends, and where something
+//!   becomes durable, in stores that are as small as those of worlds.
 //! - S2: what is in `log` completed, or is a step of a request that is under way; a good flush leaves nothing there that was there
 //!   when it was called.
 //! - S3: a change under way has its remaining steps in `moving`, which nobody sees yet. Once its future is gone, they happen or are
@@ -10,7 +11,7 @@
 
 use crate::crash::Crash;
 use crate::image::{Cell, Image, Piece};
-use crate::options::SimOptions;
+use crate::options::{SimOptions, assert_percent};
 use clock::Clock;
 use disk_backend::check::Limits;
 use disk_backend::{DiskError, MediumErrorDetails};
@@ -23,6 +24,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What is checked in a debug build has at most so many sectors and steps: it is done for every request.
+const CHECKED_MAX: usize = 1024;
 
 /// A store, which its handles share.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ pub(crate) enum Purpose {
 
 impl Store {
     pub(crate) fn new(options: SimOptions, clock: Clock, image: Image) -> Self {
-        assert!(options.atomic_write_sectors > 0, "a sector is never torn");
+        options.assert_legal();
         let resized = Arc::new(Event::new());
         let state = State {
             rng: Rng::with_seed(options.seed),
@@ -118,6 +122,7 @@ impl Store {
     }
 
     pub(crate) fn set_failure_percent(&self, percent: u8) {
+        assert_percent(percent);
         self.state().failure_percent = percent;
     }
 
@@ -235,6 +240,7 @@ impl State {
     /// The change is over.
     pub(crate) fn end(&mut self, request: u64) {
         self.moving.remove(&request);
+        self.check_invariants();
     }
 
     /// The future of a change was dropped: what is left of it is given up, happens now, or happens later (S3).
@@ -306,6 +312,7 @@ impl State {
             }
         }
         self.log = older;
+        self.check_invariants();
     }
 
     /// Makes the first `count` steps durable.
@@ -313,6 +320,26 @@ impl State {
         for logged in self.log.drain(..count) {
             self.durable.apply(&logged.piece);
         }
+        self.check_invariants();
+    }
+
+    fn check_invariants(&self) {
+        // A second panic, where a change is dropped, would abort, and hide which test it was.
+        debug_assert!(std::thread::panicking() || self.is_explained(), "S1");
+    }
+
+    /// Whether what is visible is what is durable and the log, or there is too much of it to look (S1).
+    fn is_explained(&self) -> bool {
+        let images = [&self.current, &self.durable];
+        let written: usize = images.map(Image::written_count).iter().sum();
+        if written + self.log.len() > CHECKED_MAX {
+            return true;
+        }
+        let mut explained = self.durable.clone();
+        for logged in &self.log {
+            explained.apply(&logged.piece);
+        }
+        explained == self.current
     }
 }
 

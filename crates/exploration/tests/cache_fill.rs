@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Arena, CHUNK_SECTORS, SECTOR_BYTES, fill_with_initial, plain, values};
+use disk_backend::DiskError;
+use disk_backend::check::Intent;
 use disk_contract::{Operation, ScriptedLayer, When};
 use disk_layered::{LayerConfiguration, LayerIo, SectorBitmap, SectorMarker};
 use disklayer_ram::RamDiskLayer;
@@ -52,7 +54,10 @@ fn a_copy_above_a_layer_that_fails() {
         write_through: true,
         ..plain(copy.clone())
     };
-    let arena = Arena::new(vec![through, plain(truth.clone())], HOT);
+    let allowed =
+        |intent, error: &DiskError| intent == Intent::Write && matches!(error, DiskError::Io(_));
+    let layers = vec![through, plain(truth.clone())];
+    let arena = Arena::allowing(allowed, layers, HOT);
     let nth = thread_rng().gen_range(0..CHANGES_BEFORE_FAILURE);
     let when = [When::Before, When::After][thread_rng().gen_range(0..2)];
     truth.script().fail_nth(nth, Operation::Write, when);

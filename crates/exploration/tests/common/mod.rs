@@ -1,5 +1,6 @@
 //! A few threads on a few sectors of a disk, and what each of them saw.
 
+use disk_backend::check::Intent;
 use disk_backend::{Disk, DiskError, UnmapBehavior};
 use disk_layered::{DiskLayer, LayerConfiguration, LayerIo, LayeredDisk};
 use exploration::history::{self, Event};
@@ -18,10 +19,14 @@ pub(crate) const CHUNK_SECTORS: u64 = (2 << 20) / SECTOR_BYTES as u64;
 /// The longest request, in sectors.
 const REQUEST_SECTORS_MAX: u64 = 3;
 
+/// Whether a request that reads, or one that changes something, may fail this way. Where nothing can, an error is a finding.
+pub(crate) type Allowed = fn(Intent, &DiskError) -> bool;
+
 /// What all threads of a scenario share. Its own counters are not steered, so they make no schedule different.
 pub(crate) struct Arena {
     pub(crate) disk: Disk,
     hot: Range<u64>,
+    allowed: Allowed,
     now: AtomicU64,
     last_value: AtomicU64,
     log: Mutex<Vec<(u64, Event)>>,
@@ -45,14 +50,24 @@ pub(crate) fn fill_with_initial(layer: &impl LayerIo, range: Range<u64>) {
 }
 
 impl Arena {
-    /// Works on the sectors `hot` of the disk that these layers make.
+    /// Works on the sectors `hot` of the disk that these layers make, where no request fails.
     pub(crate) fn new(layers: Vec<LayerConfiguration>, hot: Range<u64>) -> Arc<Self> {
+        Self::allowing(|_, _| false, layers, hot)
+    }
+
+    /// The same where requests of the threads may fail in some ways.
+    pub(crate) fn allowing(
+        allowed: Allowed,
+        layers: Vec<LayerConfiguration>,
+        hot: Range<u64>,
+    ) -> Arc<Self> {
         let stack = block_on(LayeredDisk::new(false, layers)).expect("a legal stack");
         let disk = Disk::new(stack).expect("sector sizes are valid");
         assert_eq!(disk.unmap_behavior(), UnmapBehavior::Zeroes);
         Arc::new(Self {
             disk,
             hot,
+            allowed,
             now: AtomicU64::new(0),
             last_value: AtomicU64::new(0),
             log: Mutex::default(),
@@ -83,20 +98,22 @@ impl Arena {
     }
 
     pub(crate) fn read(&self, range: Range<u64>) {
+        if let Err(error) = self.try_read(range) {
+            self.check_allowed(Intent::Read, &error);
+        }
+    }
+
+    /// Reads, and notes what was seen.
+    fn try_read(&self, range: Range<u64>) -> Result<(), DiskError> {
         let mut bytes = vec![0xee; (range.end - range.start) as usize * SECTOR_BYTES];
         let called = self.tick();
         let host = HostBuffers::from_mut(&mut bytes);
-        let result = block_on(self.disk.read_vectored(&host.buffers(), range.start));
+        block_on(self.disk.read_vectored(&host.buffers(), range.start))?;
         let returned = self.tick();
         drop(host);
-        match result {
-            Ok(()) => {
-                let seen = values(&bytes);
-                let events = seen.map(|value| Event::read(value, called, returned));
-                self.note(range.zip(events));
-            }
-            Err(error) => check_expected(&error),
-        }
+        let events = values(&bytes).map(|value| Event::read(value, called, returned));
+        self.note(range.zip(events));
+        Ok(())
     }
 
     fn write(&self, range: Range<u64>) {
@@ -133,7 +150,7 @@ impl Arena {
         let event = match result {
             Ok(()) => Event::write(value, called, returned),
             Err(error) => {
-                check_expected(&error);
+                self.check_allowed(Intent::Write, &error);
                 Event::failed_write(value, called, returned)
             }
         };
@@ -144,9 +161,16 @@ impl Arena {
         self.log.lock().expect("no panic").extend(events);
     }
 
-    /// Reads every sector once more, and looks for an order that explains all that was seen (C2, L2).
+    fn check_allowed(&self, intent: Intent, error: &DiskError) {
+        let is_allowed = (self.allowed)(intent, error);
+        assert!(is_allowed, "a request failed ({intent:?}): {error}");
+    }
+
+    /// Reads every sector once more, and looks for an order that explains all that was seen (C2, L2). This read may not fail,
+    /// whatever the threads were allowed: without it a value that was lost at the end would not be missed.
     pub(crate) fn check(&self) {
-        self.read(self.hot.clone());
+        let last = self.try_read(self.hot.clone());
+        last.unwrap_or_else(|error| panic!("the last read failed: {error}"));
         let log = self.log.lock().expect("no panic");
         for sector in self.hot.clone() {
             let here = log.iter().filter(|(at, _)| *at == sector);
@@ -160,12 +184,6 @@ impl Arena {
     pub(crate) fn tick(&self) -> u64 {
         self.now.fetch_add(1, Ordering::Relaxed)
     }
-}
-
-/// Requests fail beyond the end, or where a script says so.
-fn check_expected(error: &DiskError) {
-    let is_expected = matches!(error, DiskError::IllegalBlock | DiskError::Io(_));
-    assert!(is_expected, "a request failed: {error}");
 }
 
 /// Sectors that are full of their value.
