@@ -100,13 +100,34 @@ impl Model {
         })
     }
 
+    /// Whether it takes nothing that is limited.
+    fn is_free(&self, request: &Request) -> bool {
+        let limits = self.limits();
+        [0, 1]
+            .into_iter()
+            .all(|bucket| limits[bucket].is_none() || request.units[bucket] == 0)
+    }
+
+    fn begin(&mut self, id: u64) {
+        self.waiting.retain(|request| request.id != id);
+        self.begun.push(id);
+    }
+
     fn settle(&mut self) {
         loop {
             let firsts = (0..DISKS).filter_map(|disk| {
                 let first = self.waiting.iter().find(|request| request.disk == disk)?;
-                Some((self.ends[disk].max(self.place), first.id, *first))
+                Some((self.ends[disk].max(self.place), *first))
             });
-            let Some((place, _, first)) = firsts.min_by_key(|(place, id, _)| (*place, *id)) else {
+            let firsts: Vec<(u128, Request)> = firsts.collect();
+            if let Some((_, free)) = firsts.iter().find(|(_, first)| self.is_free(first)) {
+                self.begin(free.id);
+                continue;
+            }
+            let in_order = firsts
+                .iter()
+                .min_by_key(|(place, first)| (*place, first.id));
+            let Some(&(place, first)) = in_order else {
                 return;
             };
             if !self.may_begin(&first, self.now_ns) {
@@ -122,8 +143,7 @@ impl Model {
                 }
             }
             self.events.push((to, Event::Take(first.units)));
-            self.waiting.retain(|request| request.id != first.id);
-            self.begun.push(first.id);
+            self.begin(first.id);
             let limits = self.limits();
             let times = [0, 1].map(|bucket| {
                 let (rate, _) = limits[bucket]?;
