@@ -116,7 +116,7 @@ impl World {
     /// The first [`Violation`]. The same seed finds it again.
     pub fn run(&self, build: impl AsyncFn(&mut Stores) -> Disk) -> Result<Report, Violation> {
         let mut rng = Rng::with_seed(self.seed);
-        let trace = Trace::new(self.name.clone(), "world", self.seed);
+        let trace = Trace::of_world(self.name.clone(), self.seed);
         // Declared first: tasks borrow it.
         let shared;
         let mut sim = Sim::new(rng.u64(..));

@@ -17,6 +17,10 @@ fn catch(bug: Bug) -> Option<(u64, String)> {
         match worlds::run(seed) {
             Ok(report) => operations += report.operation_count,
             Err(failure) => {
+                let replay = format!("replay: cargo xtask worlds --only {seed:#x}");
+                let report = failure.to_string();
+                assert!(report.ends_with(&replay), "{report}");
+                assert_eq!(report.matches("replay:").count(), 1, "{report}");
                 let how = match failure.what {
                     Broken::Clause(violation) => violation.clause().to_string(),
                     Broken::Panic(_) => "a panic".to_owned(),
