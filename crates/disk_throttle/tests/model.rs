@@ -226,37 +226,22 @@ fn compare(seed: u64) {
         });
         begun.sort_unstable();
         model.begun.sort_unstable();
-        assert_eq!(begun, model.begun, "step {step} of seed {seed:#x}");
+        assert_eq!(begun, model.begun, "step {step}");
         let GroupStatus {
             available_bytes,
             available_operations,
             waiting,
             ..
         } = world.group.status();
-        assert_eq!(
-            waiting,
-            model.waiting.len(),
-            "step {step} of seed {seed:#x}"
-        );
+        assert_eq!(waiting, model.waiting.len(), "step {step}");
         let available =
             [0, 1].map(|bucket| Some(model.level(bucket, model.now_ns)?.div_euclid(NANO)));
         let shown = [available_bytes, available_operations];
-        assert_eq!(shown, available, "step {step} of seed {seed:#x}");
+        assert_eq!(shown, available, "step {step}");
     }
-}
-
-/// Some that are always used, and some that were never used before.
-#[allow(
-    clippy::print_stdout,
-    reason = "the runner of tests keeps it for those that fail"
-)]
-fn seeds() -> impl Iterator<Item = u64> {
-    let fresh = fastrand::u64(..1 << 53);
-    println!("the fresh seeds begin at {fresh:#x}");
-    (0..100).chain(fresh..fresh + 100)
 }
 
 #[test]
 fn a_group_does_what_a_plain_model_does() {
-    seeds().for_each(compare);
+    disk_contract::seeds(100, 100).for_each(|seed| compare(seed.value()));
 }
