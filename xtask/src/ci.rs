@@ -46,6 +46,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
                 seconds: 10,
                 target: None,
             };
+            fuzz::examples(workspace)?;
             fuzz::run(workspace, &args)
         }),
         step("worlds", || {
@@ -73,7 +74,7 @@ fn clippy(workspace: &Workspace) -> Fallible {
         command.arg("clippy").args(what);
         run::run(command.args(["--all-targets", "--", "-D", "warnings"]))?;
     }
-    Ok(())
+    fuzz::clippy(workspace)
 }
 
 /// A minute of it. As with tests, a missing program is a failure only where nobody is watching.

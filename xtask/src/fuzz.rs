@@ -81,13 +81,38 @@ fn chosen(all: Vec<String>, wanted: Option<&str>) -> Fallible<Vec<String>> {
     ))
 }
 
-/// Checks the form of the crate, too: it is no member of the workspace, so nothing else does.
+/// The crate is no member of the workspace: what is done to the whole workspace leaves it out.
+const MANIFEST: &[&str] = &["--manifest-path", "fuzz/Cargo.toml"];
+
+/// As for all other crates. Where the targets are built nothing of it would be of use, since that is for other flags.
+pub(crate) fn clippy(workspace: &Workspace) -> Fallible {
+    run::run(
+        run::cargo(workspace)
+            .args(["clippy", "--locked", "--all-targets"])
+            .args(MANIFEST)
+            .arg("--target-dir")
+            .arg(checked_in(workspace))
+            .args(["--", "-D", "warnings"]),
+    )
+}
+
+/// Runs the examples of the crate's library. There are no other tests: the targets are.
+pub(crate) fn examples(workspace: &Workspace) -> Fallible {
+    run::run(
+        run::cargo(workspace)
+            .args(["test", "--quiet", "--locked", "--doc"])
+            .args(MANIFEST)
+            .arg("--target-dir")
+            .arg(checked_in(workspace)),
+    )
+}
+
+/// Checks the form of the crate, too.
 fn build(workspace: &Workspace) -> Fallible {
-    let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
     run::run(
         run::cargo(workspace)
             .args(["fmt", "--check"])
-            .args(manifest),
+            .args(MANIFEST),
     )?;
     run::run(
         run::cargo(workspace)
@@ -100,10 +125,14 @@ fn build(workspace: &Workspace) -> Fallible {
                 "--target",
                 &platform(),
             ])
-            .args(manifest)
+            .args(MANIFEST)
             .arg("--target-dir")
             .arg(built_in(workspace)),
     )
+}
+
+fn checked_in(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("fuzz-checks")
 }
 
 fn built_in(workspace: &Workspace) -> PathBuf {

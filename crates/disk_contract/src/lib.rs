@@ -66,7 +66,7 @@ pub use probe::{ProbeDisk, ProbeLog};
 pub use recipe::{Breakage, IllegalStack, LayerKind, LayerRecipe, StackFault, StackRecipe};
 pub use reference::{ReferenceDisk, ReferenceLayer};
 pub use scripted::{Gate, Operation, Script, ScriptedDisk, ScriptedLayer, When};
-pub use seed::{FRESH_SEEDS_VARIABLE, SEED_VARIABLE};
+pub use seed::{FRESH_SEEDS_VARIABLE, SEED_VARIABLE, Seed, seeds};
 pub use spec::{DiskSpec, LayerSpec};
 pub use stack_plan::{LayerPlan, Member, StackPlan};
 pub use suite::Suite;

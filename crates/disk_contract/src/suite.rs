@@ -4,7 +4,7 @@ use crate::arrangement::Arrangement;
 use crate::fixed::{self, Resizing};
 use crate::handle::Handle;
 use crate::recipe::StackRecipe;
-use crate::seed::seeds;
+use crate::seed::{numbers, replay_line};
 use crate::spec::{DiskSpec, LayerSpec};
 use crate::subject::{Checked, Subject};
 use crate::{
@@ -196,12 +196,13 @@ impl Suite {
     ) -> Result<Report, Violation> {
         let seeds = match self.only_seed {
             Some(seed) => vec![seed],
-            None => seeds(self.fixed_seed_count * WORLDS_PER_SEED),
+            None => numbers(self.fixed_seed_count * WORLDS_PER_SEED, 1),
         };
         let mut report = Report::default();
         for seed in seeds {
             announce(seed);
-            report.add(World::new(seed).run(&build)?);
+            let world = World::new(seed).run(&build);
+            report.add(world.map_err(|violation| violation.replayed_by(replay_line(seed)))?);
         }
         Ok(report)
     }
@@ -209,7 +210,7 @@ impl Suite {
     fn seeds(&self) -> Vec<u64> {
         match self.only_seed {
             Some(seed) => vec![seed],
-            None => seeds(self.fixed_seed_count),
+            None => numbers(self.fixed_seed_count, 1),
         }
     }
 

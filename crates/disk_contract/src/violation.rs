@@ -1,6 +1,7 @@
 //! What a failed check says.
 
 use crate::Clause;
+use crate::seed::replay_line;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -38,6 +39,14 @@ impl Violation {
         self.trace.disk = format!("{arrangement}, {}", self.trace.disk);
         self
     }
+
+    /// Says how to see it again, in place of what the report says by itself: for whoever chose the seed of a [`World`](crate::World), and
+    /// has a command that takes it.
+    #[must_use]
+    pub fn replayed_by(mut self, how: impl Into<String>) -> Self {
+        self.trace.replay = how.into();
+        self
+    }
 }
 
 impl fmt::Display for Violation {
@@ -48,6 +57,7 @@ impl fmt::Display for Violation {
             seed,
             step,
             recent,
+            replay,
         } = &*self.trace;
         writeln!(f, "{} is broken: {}", self.clause, self.what)?;
         writeln!(f, "  disk: {disk}")?;
@@ -56,11 +66,7 @@ impl fmt::Display for Violation {
             let step = *step as usize + 1 + index - recent.len();
             writeln!(f, "  step {step}: {request}")?;
         }
-        write!(
-            f,
-            "  replay: {}={seed:#x} and the same test",
-            crate::SEED_VARIABLE
-        )
+        write!(f, "  replay: {replay}")
     }
 }
 
@@ -80,9 +86,18 @@ pub(crate) struct Trace {
     seed: u64,
     step: u32,
     recent: VecDeque<String>,
+    replay: String,
 }
 
 impl Trace {
+    /// Of a world, whose seed was chosen by whoever made it: no variable sets it.
+    pub(crate) fn of_world(disk: String, seed: u64) -> Self {
+        Self {
+            replay: format!("`World::new({seed:#x})` with the same disk"),
+            ..Self::new(disk, "world", seed)
+        }
+    }
+
     pub(crate) fn new(disk: String, case: &'static str, seed: u64) -> Self {
         Self {
             disk,
@@ -90,6 +105,7 @@ impl Trace {
             seed,
             step: 0,
             recent: VecDeque::new(),
+            replay: replay_line(seed),
         }
     }
 

@@ -162,7 +162,7 @@ impl World {
         sim: &mut Sim<'_>,
         rng: &mut Rng,
     ) -> Result<(Shared, Ground), Violation> {
-        let trace = Trace::new(self.name.clone(), "world", self.seed);
+        let trace = Trace::of_world(self.name.clone(), self.seed);
         let sector_size = if rng.u8(0..4) == 0 { 4096 } else { 512 };
         let failure_percent = [0, 0, 1, 10][rng.usize(0..4)];
         let stores_seed = rng.u64(..);

@@ -1,7 +1,7 @@
 //! Worlds of disks that keep the contract, and of some that do not.
 
 use disk_backend::{Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
-use disk_contract::{Clause, Stores, Suite, Violation};
+use disk_contract::{Clause, Stores, Suite, Violation, World};
 use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use event_listener::Event;
@@ -70,6 +70,28 @@ fn assert_found(clause: Clause, build: impl AsyncFn(&mut Stores) -> Disk) {
     let found = found(build);
     let expected = format!("{clause:?}");
     assert!(found.contains(&expected), "{expected} is not in {found:?}");
+}
+
+#[test]
+fn a_report_says_what_replays_it_where_it_was_found() {
+    let build = async |stores: &mut Stores| lying(stores, now_and_then(Action::Drop));
+    let report_of = |result: Result<_, Violation>| result.map(drop).unwrap_err().to_string();
+    let last_line = |report: &str| report.lines().last().unwrap().trim().to_owned();
+    let seed = (1..60)
+        .find(|seed| World::new(*seed).run(build).is_err())
+        .expect("it is found");
+
+    let report = report_of(Suite::new().only_seed(seed).check_worlds(build));
+    let by_test = format!("replay: DISK_CONTRACT_SEED={seed:#x} and the same test");
+    assert_eq!(last_line(&report), by_test);
+    let report = report_of(World::new(seed).run(build));
+    let by_hand = format!("replay: `World::new({seed:#x})` with the same disk");
+    assert_eq!(last_line(&report), by_hand);
+    assert!(!report.contains("DISK_CONTRACT_SEED"), "{report}");
+    let violation = World::new(seed).run(build).unwrap_err();
+    let report = violation.replayed_by("a command").to_string();
+    assert_eq!(last_line(&report), "replay: a command");
+    assert_eq!(report.matches("replay").count(), 1, "{report}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use clock::Clock;
 use common::{SECTOR, read};
 use disk_backend::{Disk, DiskError};
-use disk_contract::{DiskSpec, ReferenceDisk, ScriptedDisk};
+use disk_contract::{DiskSpec, ReferenceDisk, ScriptedDisk, seeds};
 use disk_fault::{Action, FaultControl, FaultDisk, FaultOptions, Rule};
 use fastrand::Rng;
 use futures_lite::future::{block_on, poll_once};
@@ -195,7 +195,7 @@ fn check(seed: u64, drops: bool) {
     let (disk, control) = disk(seed);
     let mut stamp = 0;
     for index in 0..4 {
-        let at = format!("seed {seed}, round {index}, drops: {drops}");
+        let at = format!("round {index}, drops: {drops}");
         round(&disk, &control, &mut rng, &mut stamp, drops, &at);
         block_on(disk.drain());
         let found = stamps(&disk);
@@ -206,36 +206,29 @@ fn check(seed: u64, drops: bool) {
     }
 }
 
-/// Some seeds that are always used, and some that were never used before.
-#[allow(
-    clippy::print_stdout,
-    reason = "the runner of tests keeps it for those that fail"
-)]
-fn seeds() -> impl Iterator<Item = u64> {
-    let fresh = fastrand::u64(..);
-    println!("the fresh seeds begin at {fresh}");
-    (0..RUNS).chain(fresh..fresh.saturating_add(RUNS / 3))
+fn check_all(drops: bool) {
+    seeds(RUNS, RUNS / 3).for_each(|seed| check(seed.value(), drops));
 }
 
 #[test]
 fn what_was_replaced_never_comes_back_and_what_was_flushed_stays() {
-    seeds().for_each(|seed| check(seed, false));
+    check_all(false);
 }
 
 #[test]
 fn so_it_does_where_requests_are_dropped_half_way() {
-    seeds().for_each(|seed| check(seed, true));
+    check_all(true);
 }
 
 /// What may be found in a sector after a power cut: what was durable, or anything later.
 #[test]
 fn a_power_cut_leaves_what_was_durable_or_something_later() {
-    for seed in 0..300 {
-        let mut rng = Rng::with_seed(seed);
-        let (disk, control) = disk(seed);
+    for seed in seeds(300, 100) {
+        let mut rng = Rng::with_seed(seed.value());
+        let (disk, control) = disk(seed.value());
         let mut possible = vec![vec![0_u8]; SECTORS as usize];
         for step in 1..120_u8 {
-            let at = format!("seed {seed}, step {step}");
+            let at = format!("step {step}");
             let (request, effect) = random_request(&disk, &mut rng, step);
             block_on(request).unwrap();
             let keep_last = |values: &mut Vec<u8>| _ = values.drain(..values.len() - 1);

@@ -66,6 +66,13 @@ impl ThrottleDisk {
         self.group.0.admit(self.member.member, cost).await;
     }
 
+    /// How many bytes of a range the disk has. More than that no request can move; a range that leaves the disk is refused below, and must
+    /// not put the group into a debt of centuries before that.
+    fn bytes_within(&self, sector: u64, count: u64) -> u64 {
+        let sectors = self.below.sector_count().saturating_sub(sector).min(count);
+        sectors.saturating_mul(self.below.sector_size().into())
+    }
+
     /// Whether the disk below is to make a write durable. Where it does not do that by itself, the handle above this disk flushes;
     /// the handle below must not do it too.
     fn fua_below(&self, fua: bool) -> bool {
@@ -166,9 +173,12 @@ impl DiskIo for ThrottleDisk {
         may_unmap: bool,
         no_fallback: bool,
     ) -> Result<(), DiskError> {
-        // The disk has this many bytes, so there are no more than 64 bits of them.
-        let bytes = count << self.below.sector_shift();
-        self.admit(if no_fallback { 0 } else { bytes }).await;
+        let bytes = if no_fallback {
+            0
+        } else {
+            self.bytes_within(sector, count)
+        };
+        self.admit(bytes).await;
         let fua = self.fua_below(fua);
         self.below
             .write_zeroes(sector, count, fua, may_unmap, no_fallback)

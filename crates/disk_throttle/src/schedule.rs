@@ -8,6 +8,8 @@
 //! - S3: a line is left in the order of arrival. Between lines, start-time fair queueing: a head's place is where the request that was
 //!   admitted before it from the same line ended, but not before the place of the last one that was admitted at all; a request is
 //!   as long as the time of the group that it takes. Heads are admitted in the order of their places.
+//! - S4: a request that takes nothing of any limited bucket is free: it waits for what came before it in its own line, never for the debt
+//!   of another. It has no place in the order and changes none, so it costs its disk no turn.
 
 use crate::bucket::{Bucket, time_ns};
 use crate::limits::{Limit, Limits};
@@ -50,9 +52,17 @@ struct Line {
     head: Option<Head>,
 }
 
-/// The place of the first request of a line, then its number.
+impl Line {
+    fn first(&self) -> Option<(TicketNumber, Cost)> {
+        let (&number, ticket) = self.tickets.first_key_value()?;
+        Some((number, ticket.cost))
+    }
+}
+
+/// The first request of a line: free ones before all others (S4), those by their places, and then by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Head {
+    takes_something: bool,
     place: u128,
     number: TicketNumber,
     member: Member,
@@ -129,7 +139,11 @@ impl Schedule {
         cost: Cost,
         now: Moment,
     ) -> Option<TicketNumber> {
-        if self.heads.is_empty() && self.ready_at(cost, now) <= now {
+        let is_first = match self.is_free(cost) {
+            true => self.is_line_empty(member),
+            false => self.heads.is_empty(),
+        };
+        if is_first && self.ready_at(cost, now) <= now {
             let place = self.place_in(member);
             self.admit(member, place, cost, now);
             return None;
@@ -156,6 +170,7 @@ impl Schedule {
                 place,
                 number,
                 member,
+                ..
             } = self.heads.first()?;
             let Ticket { cost, arrived, .. } = self.lines[&member].tickets[&number];
             let moment = self.ready_at(cost, arrived);
@@ -208,6 +223,22 @@ impl Schedule {
         }
     }
 
+    /// Whether a request takes nothing that is limited now (S4).
+    fn is_free(&self, cost: Cost) -> bool {
+        let buckets = [
+            (&self.bytes, cost.bytes),
+            (&self.operations, cost.operations),
+        ];
+        buckets
+            .into_iter()
+            .all(|(bucket, units)| bucket.is_none() || units == 0)
+    }
+
+    fn is_line_empty(&self, member: Member) -> bool {
+        let line = self.lines.get(&member);
+        line.is_none_or(|line| line.tickets.is_empty())
+    }
+
     /// Where the next request of a line is in the order.
     fn place_in(&self, member: Member) -> u128 {
         let end = self.lines.get(&member).map_or(0, |line| line.end);
@@ -217,14 +248,17 @@ impl Schedule {
     /// Puts the first request of a line among the heads, in place of the one that is there (S2).
     fn choose_head(&mut self, member: Member) {
         let place = self.place_in(member);
+        let first = self.lines.get(&member).and_then(Line::first);
+        let takes_something = first.is_some_and(|(_, cost)| !self.is_free(cost));
         let Some(line) = self.lines.get_mut(&member) else {
             return;
         };
         if let Some(head) = line.head.take() {
             self.heads.remove(&head);
         }
-        if let Some(&number) = line.tickets.keys().next() {
+        if let Some((number, _)) = first {
             let head = Head {
+                takes_something,
                 place,
                 number,
                 member,
@@ -255,6 +289,9 @@ impl Schedule {
     }
 
     fn admit(&mut self, member: Member, place: u128, cost: Cost, moment: Moment) {
+        if self.is_free(cost) {
+            return;
+        }
         self.place = self.place.max(place);
         let end = place.saturating_add(self.length(cost));
         let line = self.lines.entry(member);

@@ -5,7 +5,8 @@ mod common;
 mod world;
 
 use common::{REQUESTS, Request, Running};
-use disk_throttle::Limits;
+use disk_backend::{DiskError, DiskIo};
+use disk_throttle::{Limits, ThrottleDisk};
 use futures_lite::future::block_on;
 use std::time::Duration;
 use world::{Begun, World, bytes, load, operations};
@@ -158,6 +159,56 @@ fn reads_writes_and_zeroes_take_their_bytes() {
         world.time.advance(Duration::from_nanos(1));
         running.expect_done();
     }
+}
+
+#[test]
+fn a_request_that_is_longer_than_the_disk_owes_no_more_than_the_disk_is_long() {
+    let world = World::new(bytes(1, 1));
+    let available = || world.group.status().available_bytes.unwrap();
+    let through_handle = world.disk();
+    let below = disklayer_ram::ram_disk(1 << 20, false).unwrap();
+    let direct = ThrottleDisk::new(below, &world.group);
+    let refused = |result| assert!(matches!(result, Err(DiskError::IllegalBlock)), "{result:?}");
+    refused(block_on(through_handle.unmap(0, u64::MAX, false)));
+    refused(block_on(through_handle.write_zeroes(
+        0,
+        u64::MAX,
+        false,
+        false,
+        false,
+    )));
+    refused(block_on(direct.unmap(0, u64::MAX, false)));
+    refused(block_on(direct.unmap(u64::MAX, u64::MAX, false)));
+    refused(block_on(direct.write_zeroes(
+        u64::MAX,
+        u64::MAX,
+        false,
+        false,
+        false,
+    )));
+    assert_eq!(
+        available(),
+        1,
+        "what no sector of the disk is in moves nothing"
+    );
+    refused(block_on(direct.write_zeroes(
+        2047,
+        u64::MAX,
+        false,
+        false,
+        false,
+    )));
+    assert_eq!(available(), 1 - 512);
+    // The bytes of so many sectors are a multiple of 2^64.
+    world.time.advance(Duration::from_secs(512));
+    refused(block_on(direct.write_zeroes(
+        0,
+        1 << 55,
+        false,
+        false,
+        false,
+    )));
+    assert_eq!(available(), 1 - (1 << 20));
 }
 
 #[test]

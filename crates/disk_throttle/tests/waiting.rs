@@ -66,6 +66,25 @@ fn requests_of_one_disk_begin_in_the_order_in_which_they_came() {
 }
 
 #[test]
+fn what_takes_nothing_of_a_limit_does_not_wait_for_the_debt_of_another_disk() {
+    let world = World::new(bytes(512, 1));
+    let (debtor, first, other) = (world.disk(), world.disk(), world.disk());
+    assert!(Begun::write(&debtor, 100).is_done());
+    let mut in_debt = polled(Begun::write(&first, 1));
+    assert!(Begun::unmap(&other).is_done());
+    // Of one disk the order stays: it waits for what came before it, and for no more than that.
+    let mut behind_it = polled(Begun::unmap(&first));
+    let write = polled(Begun::write(&other, 1));
+    let mut after_write = polled(Begun::unmap(&other));
+    assert!(!behind_it.is_done() && !after_write.is_done());
+    drop(write);
+    assert!(after_write.is_done());
+    let mut other_write = polled(Begun::write(&other, 1));
+    world.time.advance(100 * SECOND);
+    assert!(in_debt.is_done() && behind_it.is_done() && !other_write.is_done());
+}
+
+#[test]
 fn a_dropped_request_takes_nothing_and_holds_up_nobody() {
     let world = World::new(operations(1, 1));
     let (disk, log) = world.probe();

@@ -49,14 +49,20 @@ pub enum Broken {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            Broken::Clause(violation) => writeln!(f, "{violation}")?,
-            Broken::Panic(disk) => writeln!(f, "panicked, as printed above\n  disk: {disk}")?,
+            Broken::Clause(violation) => violation.fmt(f),
+            Broken::Panic(disk) => {
+                writeln!(f, "panicked, as printed above\n  disk: {disk}")?;
+                write!(f, "  replay: {}", replay_line(self.seed))
+            }
         }
-        write!(f, "  or:     cargo xtask worlds --only {:#x}", self.seed)
     }
 }
 
 impl std::error::Error for Failure {}
+
+fn replay_line(seed: u64) -> String {
+    format!("cargo xtask worlds --only {seed:#x}")
+}
 
 /// Runs the world of a seed.
 ///
@@ -74,11 +80,26 @@ pub fn run(seed: u64) -> Result<Report, Failure> {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(violation)) => Err(Failure {
             seed,
-            what: Broken::Clause(violation),
+            what: Broken::Clause(violation.replayed_by(replay_line(seed))),
         }),
         Err(_) => Err(Failure {
             seed,
             what: Broken::Panic(name),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_reported_with_its_disk_and_the_command_that_has_it_again() {
+        let failure = Failure {
+            seed: 0x1234,
+            what: Broken::Panic("a stack".to_owned()),
+        };
+        let report = "panicked, as printed above\n  disk: a stack\n  replay: cargo xtask worlds --only 0x1234";
+        assert_eq!(failure.to_string(), report);
     }
 }

@@ -46,6 +46,10 @@ fn catch(bug: Bug) -> Result<(u64, String), String> {
         match worlds::run(seed) {
             Ok(report) => operations += report.operation_count,
             Err(failure) => {
+                let replay = format!("replay: cargo xtask worlds --only {seed:#x}");
+                let report = failure.to_string();
+                assert!(report.ends_with(&replay), "{report}");
+                assert_eq!(report.matches("replay:").count(), 1, "{report}");
                 operations += u64::from(worlds::REQUESTS);
                 let (is_it, by) = match &failure.what {
                     Broken::Clause(found) => (

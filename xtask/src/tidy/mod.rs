@@ -6,8 +6,8 @@ mod excerpts;
 mod links;
 mod manifests;
 mod named_tests;
-mod planted_bugs;
 mod rows;
+mod switches;
 mod unsafe_code;
 
 use crate::workspace::{Root, RootKind, Workspace, files_below, read};
@@ -20,7 +20,7 @@ pub(crate) fn run(workspace: &Workspace) -> Fallible {
     findings.extend(unsafe_attributes(workspace)?);
     findings.extend(manifests(workspace)?);
     findings.extend(fuzz_crate(workspace)?);
-    findings.extend(planted_bugs(workspace)?);
+    findings.extend(switches(workspace)?);
     findings.extend(links::check(&workspace.root)?);
     findings.extend(excerpts::check(&workspace.root)?);
     findings.extend(named_tests::check(&workspace.root)?);
@@ -83,15 +83,15 @@ fn fuzz_crate(workspace: &Workspace) -> Fallible<Vec<String>> {
     Ok(findings)
 }
 
-/// Every manifest there is: whichever turns bugs on has them in its build.
-fn planted_bugs(workspace: &Workspace) -> Fallible<Vec<String>> {
+/// Every manifest there is: whichever turns a switch on has it in its build.
+fn switches(workspace: &Workspace) -> Fallible<Vec<String>> {
     let own = ["Cargo.toml", "fuzz/Cargo.toml"].map(|place| workspace.root.join(place));
     let crates = workspace.crates.iter().map(|one| one.manifest.clone());
     let all = own.into_iter().chain(crates).map(|manifest| {
         let place = workspace.relative(&manifest).to_string();
         Ok((place, read(&manifest)?))
     });
-    planted_bugs::check(&all.collect::<Fallible<Vec<_>>>()?)
+    switches::check(&all.collect::<Fallible<Vec<_>>>()?)
 }
 
 fn manifests(workspace: &Workspace) -> Fallible<Vec<String>> {

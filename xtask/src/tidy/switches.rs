@@ -1,6 +1,6 @@
-//! Nothing turns on the bugs that are planted for tests: not by a feature that is on by default, and not by the features that a
-//! dependency asks for. Cargo gives a crate the features that anybody in the same build wants, so one that does would give the bugs to
-//! all. What may turn them on is a `--features` on a command line.
+//! Nothing turns on the bugs that are planted for tests, nor the locks that a test steers: not by a feature that is on by default, and not
+//! by the features that a dependency asks for. Cargo gives a crate the features that anybody in the same build wants, so one that does
+//! would give them to all. What may turn them on is a `--features` on a command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,29 @@ use toml::{Table, Value};
 
 use crate::Fallible;
 
-/// The crate with the switch, and the feature that is the switch.
-const SWITCH: (&str, &str) = ("planted", "on");
+/// A feature that only an explicit `--features` may turn on.
+struct Switch {
+    package: &'static str,
+    feature: &'static str,
+    /// The one crate whose own features may lead to it, if not those of any may.
+    by_way_of: Option<&'static str>,
+    why: &'static str,
+}
+
+const SWITCHES: &[Switch] = &[
+    Switch {
+        package: "planted",
+        feature: "on",
+        by_way_of: None,
+        why: "a whole build has the bugs if one crate wants them",
+    },
+    Switch {
+        package: "sync",
+        feature: "shuttle",
+        by_way_of: Some("exploration"),
+        why: "the locks of a whole build work only inside of an exploration if one crate wants them so",
+    },
+];
 
 const DEPENDENCIES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
 
@@ -45,17 +66,54 @@ pub(crate) fn check(manifests: &[Manifest]) -> Fallible<Vec<String>> {
             );
         }
     }
-    let (package, switch) = SWITCH;
-    let guilty = asked
-        .into_iter()
-        .filter(|(_, feature)| reaches_switch(feature, &enables));
-    let findings = guilty.map(|(who, (_, feature))| {
-        format!(
-            "{who} turns on `{package}/{switch}` by way of `{feature}`: only an explicit `--features` may, since a whole build \
-             has the bugs if one crate wants them"
-        )
+    let findings = SWITCHES.iter().flat_map(|switch| {
+        let by_itself = turned_on(switch, &asked, &enables);
+        by_itself.chain(detours(switch, &enables))
     });
     Ok(findings.collect())
+}
+
+/// Who turns a switch on without being asked.
+fn turned_on(
+    switch: &Switch,
+    asked: &[(String, Feature)],
+    enables: &BTreeMap<Feature, Vec<Feature>>,
+) -> impl Iterator<Item = String> {
+    let guilty = asked
+        .iter()
+        .filter(|(_, feature)| reaches(switch, feature, enables));
+    guilty.map(|(who, (_, feature))| {
+        let Switch {
+            package,
+            feature: name,
+            why,
+            ..
+        } = switch;
+        format!(
+            "{who} turns on `{package}/{name}` by way of `{feature}`: only an explicit `--features` may, since {why}"
+        )
+    })
+}
+
+/// Features of other crates than the one that may have such: also one that must be asked for would be in a build with all features.
+fn detours(
+    switch: &Switch,
+    enables: &BTreeMap<Feature, Vec<Feature>>,
+) -> impl Iterator<Item = String> {
+    let Switch {
+        package,
+        feature: name,
+        by_way_of,
+        why,
+    } = switch;
+    let guilty = enables.keys().filter(move |feature| {
+        by_way_of.is_some_and(|owner| ![owner, *package].contains(&feature.0.as_str()))
+            && reaches(switch, feature, enables)
+    });
+    guilty.map(move |(holder, feature)| {
+        let owner = by_way_of.unwrap_or_default();
+        format!("the feature `{feature}` of `{holder}` turns on `{package}/{name}`: only those of `{owner}` may, since {why}")
+    })
 }
 
 /// Each feature of a crate, and those that it turns on at once.
@@ -102,11 +160,11 @@ fn strings(list: &Value) -> impl Iterator<Item = String> {
     list.filter_map(|one| one.as_str().map(str::to_owned))
 }
 
-fn reaches_switch(from: &Feature, enables: &BTreeMap<Feature, Vec<Feature>>) -> bool {
+fn reaches(switch: &Switch, from: &Feature, enables: &BTreeMap<Feature, Vec<Feature>>) -> bool {
     let mut pending = vec![from];
     let mut seen = BTreeSet::new();
     while let Some(feature) = pending.pop() {
-        if (feature.0.as_str(), feature.1.as_str()) == SWITCH {
+        if (feature.0.as_str(), feature.1.as_str()) == (switch.package, switch.feature) {
             return true;
         }
         if seen.insert(feature) {
@@ -137,6 +195,36 @@ mod tests {
     fn a_feature_that_must_be_asked_for_is_no_finding() {
         let plain = "[package]\nname = 'plain'\n[dependencies]\nplanted.workspace = true\n[dev-dependencies]\nworlds = { workspace = true, features = ['other'] }\n";
         assert_eq!(found(&[plain]), [""; 0]);
+    }
+
+    #[test]
+    fn steered_locks_are_for_the_explorations_alone() {
+        let sync = "[package]\nname = 'sync'\n[features]\nshuttle = []\n";
+        let may = "[package]\nname = 'exploration'\n[features]\nshuttle = ['sync/shuttle']\n";
+        assert_eq!(found(&[sync, may]), [""; 0]);
+        for (must_not, what) in [
+            (
+                "[dependencies]\nsync = { workspace = true, features = ['shuttle'] }\n",
+                "the dependency `sync`",
+            ),
+            (
+                "[dev-dependencies]\nexploration = { path = '.', features = ['shuttle'] }\n",
+                "the dependency `exploration`",
+            ),
+            (
+                "[package]\nname = 'x'\n[features]\nsteered = ['sync/shuttle']\n",
+                "the feature `steered` of `x`",
+            ),
+            (
+                "[package]\nname = 'x'\n[features]\nsteered = ['exploration/shuttle']\n",
+                "the feature `steered` of `x`",
+            ),
+        ] {
+            let findings = found(&[sync, may, must_not]);
+            assert_eq!(findings.len(), 1, "{must_not}: {findings:?}");
+            assert!(findings[0].contains(what), "{findings:?}");
+            assert!(findings[0].contains("`sync/shuttle`"), "{findings:?}");
+        }
     }
 
     #[test]
