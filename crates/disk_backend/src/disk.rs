@@ -136,11 +136,40 @@ impl Disk {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
+        let _counted = self.0.in_flight.begin();
+        if self.0.backend.try_read(buffers, sector) {
+            return Ok(());
+        }
         if self.limits().check_buffers(Intent::Read, buffers, sector)? == 0 {
             return Ok(());
         }
-        let _counted = self.0.in_flight.begin();
         self.0.backend.read_vectored(buffers, sector).await
+    }
+
+    /// Reads as [`read_vectored`](Self::read_vectored) does, if that takes no waiting, and returns whether it did. If not, `buffers` may
+    /// have been overwritten; call the other.
+    ///
+    /// There is no need to ask this first: the other does. It is for those who can do nothing but wait for a future.
+    pub fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let _counted = self.0.in_flight.begin();
+        self.0.backend.try_read(buffers, sector)
+    }
+
+    /// Writes as [`write_vectored`](Self::write_vectored) does, if that takes no waiting, and returns whether it did. If not, each
+    /// sector has its old or its new content; call the other. See [`try_read`](Self::try_read).
+    pub fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        let _counted = self.0.in_flight.begin();
+        self.try_write_counted(buffers, sector, fua)
+    }
+
+    fn try_write_counted(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        let is_durable = !fua || self.is_fua_respected() || planted::is_active(Bug::FuaNotHonoured);
+        is_durable
+            && self.0.backend.try_write(
+                buffers,
+                sector,
+                fua && !planted::is_active(Bug::FuaNotHonoured),
+            )
     }
 
     /// Writes `buffers` from `sector` on. With `fua` it is durable on completion, if the disk is persistent at all: where the
@@ -154,6 +183,11 @@ impl Disk {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
+        let fua = fua && !planted::is_active(Bug::FuaNotHonoured);
+        let _counted = self.0.in_flight.begin();
+        if self.try_write_counted(buffers, sector, fua) {
+            return Ok(());
+        }
         if self
             .limits()
             .check_buffers(Intent::Write, buffers, sector)?
@@ -161,8 +195,6 @@ impl Disk {
         {
             return Ok(());
         }
-        let fua = fua && !planted::is_active(Bug::FuaNotHonoured);
-        let _counted = self.0.in_flight.begin();
         self.0.backend.write_vectored(buffers, sector, fua).await?;
         self.emulate_fua(fua).await
     }

@@ -22,6 +22,8 @@ type ColdFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) trait DynDisk: Send + Sync + Inspect {
     fn sector_count(&self) -> u64;
     fn pr(&self) -> Option<&dyn PersistentReservation>;
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool;
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool;
     fn read_vectored<'a>(
         &'a self,
         buffers: &'a RequestBuffers<'a>,
@@ -61,6 +63,14 @@ impl<T: DiskIo> DynDisk for T {
 
     fn pr(&self) -> Option<&dyn PersistentReservation> {
         DiskIo::pr(self)
+    }
+
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        DiskIo::try_read(self, buffers, sector)
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        DiskIo::try_write(self, buffers, sector, fua)
     }
 
     fn read_vectored<'a>(

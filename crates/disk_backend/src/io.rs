@@ -95,6 +95,23 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
         sector: u64,
     ) -> impl Future<Output = Result<(), DiskError>> + Send;
 
+    /// Does what [`read_vectored`](Self::read_vectored) does, if that takes no waiting, and returns whether it did. If not, `buffers`
+    /// may have been overwritten, and [`Disk`](crate::Disk) goes the other way.
+    ///
+    /// This is asked first, so that what is in memory needs no future. **Nothing was checked before**: whatever is wrong with a
+    /// request, or goes wrong, the answer is `false`, and the other way says what. Like its first poll, it takes at most some 100 us.
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let _ = (buffers, sector);
+        false
+    }
+
+    /// Does what [`write_vectored`](Self::write_vectored) does, if that takes no waiting, and returns whether it did. If not, each sector
+    /// has its old or its new content, as after an error. Otherwise as [`try_read`](Self::try_read).
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        let _ = (buffers, sector, fua);
+        false
+    }
+
     /// Writes `buffers` from `sector` on; durable on completion if `fua` and
     /// [`is_fua_respected`](Self::is_fua_respected).
     ///

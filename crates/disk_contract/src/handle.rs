@@ -64,6 +64,14 @@ impl DiskIo for Handle {
         self.0.eject().await
     }
 
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        self.0.try_read(buffers, sector)
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        self.0.try_write(buffers, sector, fua)
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

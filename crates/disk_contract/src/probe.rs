@@ -119,6 +119,15 @@ impl DiskIo for ProbeDisk {
         Ok(())
     }
 
+    /// What a wrapper forwards is logged in the other way.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

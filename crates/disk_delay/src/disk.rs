@@ -118,6 +118,15 @@ impl DiskIo for DelayDisk {
         self.below.eject().await
     }
 
+    /// Every request waits.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

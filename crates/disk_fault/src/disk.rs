@@ -170,6 +170,15 @@ impl DiskIo for FaultDisk {
         self.below().eject().await
     }
 
+    /// A rule may be about any request.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

@@ -170,6 +170,15 @@ impl DiskIo for FileDisk {
         Err(DiskError::UnsupportedEject)
     }
 
+    /// The pool does it.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

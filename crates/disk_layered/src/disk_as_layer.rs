@@ -1,7 +1,8 @@
 //! A disk used as a layer.
 
 use crate::{
-    LayerIo, LayerStatus, LayerWatch, NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite,
+    LayerIo, LayerStatus, LayerWatch, NoOverwriteUnsupported, SectorMarker, TryRead,
+    WriteNoOverwrite,
 };
 use disk_backend::{Disk, DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
@@ -49,6 +50,17 @@ impl LayerIo for DiskAsLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         self.0.atomic_write_sectors()
+    }
+
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        match self.0.try_read(buffers, sector) {
+            true => TryRead::Done,
+            false => TryRead::WouldBlock,
+        }
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        self.0.try_write(buffers, sector, fua)
     }
 
     async fn read(

@@ -3,7 +3,7 @@
 //! The place for a layer's future is smaller than that for a disk's, so that the future of a flat stack, which holds one
 //! layer's at a time, fits into the disk's place without a heap allocation.
 
-use crate::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
+use crate::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -39,6 +39,8 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn unmap_behavior(&self) -> UnmapBehavior;
     fn optimal_unmap_sectors(&self) -> u32;
     fn has_write_no_overwrite(&self) -> bool;
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead;
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool;
     fn read<'a>(
         &'a self,
         buffers: &'a RequestBuffers<'a>,
@@ -131,6 +133,14 @@ impl<T: LayerIo> DynLayer for T {
 
     fn has_write_no_overwrite(&self) -> bool {
         self.write_no_overwrite().is_some()
+    }
+
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        LayerIo::try_read(self, buffers, sector)
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        LayerIo::try_write(self, buffers, sector, fua)
     }
 
     fn read<'a>(

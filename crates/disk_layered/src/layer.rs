@@ -6,6 +6,17 @@ use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::future::Future;
 
+/// What a layer could do at once; see [`LayerIo::try_read`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TryRead {
+    /// Every sector was present, and was read.
+    Done,
+    /// Every sector is absent. The memory may have been overwritten with anything.
+    Absent,
+    /// It is to be read in the other way. The memory may have been overwritten with anything.
+    WouldBlock,
+}
+
 /// A layer: like a [`DiskIo`](disk_backend::DiskIo), but a sector may be *absent*, and is then looked for further down.
 ///
 /// **Who checks.** [`LayeredDisk`](crate::LayeredDisk) checks every request before it gets here, as
@@ -54,6 +65,20 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         sector: u64,
         marker: SectorMarker<'_>,
     ) -> impl Future<Output = Result<(), DiskError>> + Send;
+
+    /// Reads as [`read`](Self::read) does, if that takes no waiting, and all of the sectors are present or all are absent. Whatever goes
+    /// wrong, the answer is [`TryRead::WouldBlock`], and [`read`](Self::read) says what. It takes at most some 100 us.
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        let _ = (buffers, sector);
+        TryRead::WouldBlock
+    }
+
+    /// Writes as [`write`](Self::write) does, if that takes no waiting, and returns whether it did. If not, each sector is as
+    /// it was, or as it would be.
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        let _ = (buffers, sector, fua);
+        false
+    }
 
     /// Writes `buffers` from `sector` on: the sectors are then present.
     fn write(

@@ -324,6 +324,29 @@ impl DiskIo for LayeredDisk {
         self.stack.load().optimal_unmap_sectors()
     }
 
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let stack = self.stack_to_read();
+        let checked = self
+            .limits(&stack)
+            .check_buffers(Intent::Read, buffers, sector);
+        let pass = Pass {
+            stack: &stack,
+            order: Some(&self.order),
+            observation: None,
+        };
+        matches!(checked, Ok(1..)) && !self.is_ordered(&stack) && pass.try_read(buffers, sector)
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        let stack = self.stack.load();
+        let checked = self
+            .limits(&stack)
+            .check_buffers(Intent::Write, buffers, sector);
+        matches!(checked, Ok(1..))
+            && !stack.is_write_through()
+            && stack.top().try_write(buffers, sector, fua)
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

@@ -54,6 +54,6 @@ mod stacked;
 pub use attach::{DiskLayer, DiskLayerMetadata, LayerAttach};
 pub use configuration::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration};
 pub use index::{LayerChange, LayerWatch};
-pub use layer::{LayerIo, LayerStatus, NoOverwriteUnsupported, WriteNoOverwrite};
+pub use layer::{LayerIo, LayerStatus, NoOverwriteUnsupported, TryRead, WriteNoOverwrite};
 pub use layered::LayeredDisk;
 pub use marker::{SectorBitmap, SectorMarker};

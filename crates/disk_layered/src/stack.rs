@@ -93,6 +93,16 @@ impl Stack {
         }
     }
 
+    /// The same, if nobody has to be asked.
+    pub(crate) fn try_next(&self, sectors: &Range<u64>, from: usize) -> Option<usize> {
+        match &self.index {
+            Some(index) if from >= index.first() => {
+                index.knows(sectors).then(|| index.next(sectors, from))
+            }
+            _ => Some(from),
+        }
+    }
+
     pub(crate) fn layers(&self) -> &[Arc<StackedLayer>] {
         &self.layers
     }

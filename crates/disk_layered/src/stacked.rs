@@ -4,7 +4,7 @@ use crate::attach::DiskLayerMetadata;
 use crate::erased::{DynLayer, ZeroOptions};
 use crate::flush::FlushTracker;
 use crate::{
-    InvalidLayer, LayerConfiguration, LayerStatus, LayerWatch, SectorBitmap, SectorMarker,
+    InvalidLayer, LayerConfiguration, LayerStatus, LayerWatch, SectorBitmap, SectorMarker, TryRead,
 };
 use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
 use inspect::{Counters, Inspect};
@@ -95,12 +95,13 @@ impl StackedLayer {
         if configuration.read_cache && !backing.has_write_no_overwrite() {
             return Err(InvalidLayer::ReadCacheUnsupported);
         }
+        let is_persistent = backing.persistence() == Persistence::Persistent;
         Ok(Self {
             id: LayerId::allocate(),
-            is_persistent: backing.persistence() == Persistence::Persistent,
+            is_persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
             looking: Mutex::new(()),
-            flushes: FlushTracker::new(backing.is_logically_read_only()),
+            flushes: FlushTracker::new(is_persistent && !backing.is_logically_read_only()),
             is_cache: configuration.read_cache,
             is_watched: backing.watch(watch),
             counters: Counters::new(),
@@ -194,6 +195,29 @@ impl StackedLayer {
             self.count(Count::Missed, ((asked_count - hit_count) as u64) << shift);
         }
         Ok(())
+    }
+
+    /// Reads at once, if the layer can, and has all of it or nothing; see [`LayerIo::try_read`](crate::LayerIo::try_read). What is
+    /// absent is counted when the read is [done](Self::count_missed).
+    pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        let tried = self.backing.try_read(buffers, sector);
+        if tried == TryRead::Done {
+            self.count(Count::Hit, buffers.len() as u64);
+        }
+        tried
+    }
+
+    pub(crate) fn count_missed(&self, len: usize) {
+        self.count(Count::Missed, len as u64);
+    }
+
+    /// Writes at once, if the layer can, and keeps nothing that would have to be flushed.
+    pub(crate) fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        let is_done = !self.is_persistent && self.backing.try_write(buffers, sector, fua);
+        if is_done {
+            self.count(Count::Written, buffers.len() as u64);
+        }
+        is_done
     }
 
     /// Keeps what was read from below: the sectors that are absent take it (L2). A failure only counts.

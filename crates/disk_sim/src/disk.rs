@@ -137,6 +137,15 @@ impl DiskIo for SimDisk {
         Err(DiskError::UnsupportedEject)
     }
 
+    /// Every request takes some time.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

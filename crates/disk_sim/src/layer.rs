@@ -8,7 +8,7 @@ use crate::store::{Store, pieces};
 use clock::Clock;
 use disk_backend::check::Intent;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::collections::VecDeque;
@@ -145,6 +145,15 @@ impl LayerIo for SimLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         self.0.options.atomic_write_sectors
+    }
+
+    /// Every request takes some time.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
+        TryRead::WouldBlock
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
     }
 
     async fn read(

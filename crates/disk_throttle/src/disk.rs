@@ -145,6 +145,15 @@ impl DiskIo for ThrottleDisk {
         self.below.eject().await
     }
 
+    /// Every request may have to wait for its turn.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

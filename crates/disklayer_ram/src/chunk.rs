@@ -179,6 +179,9 @@ impl Chunk {
                 .insert(Pages::new(CHUNK_BYTES).map_err(|_| DiskError::NoSpace)?),
         };
         reader.read(&mut memory[bytes.clone()])?;
+        if self.data.is_set(sectors.clone()) {
+            return Ok(0); // I1, I3
+        }
         self.present.assign(sectors.clone(), true);
         self.data.assign(sectors, true);
         let pages = bytes.start / PAGE_BYTES..bytes.end.div_ceil(PAGE_BYTES);

@@ -4,7 +4,7 @@ use crate::RamDiskError;
 use crate::store::{PageCount, Store};
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
-    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker,
+    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead,
     WriteNoOverwrite,
 };
 use inspect::Inspect;
@@ -125,6 +125,14 @@ impl LayerIo for RamDiskLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        self.store.try_read(buffers, sector)
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, _fua: bool) -> bool {
+        self.store.try_write(buffers, sector)
     }
 
     async fn read(

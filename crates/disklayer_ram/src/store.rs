@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - I1: a request looks at the size while it holds the lock of the chunk that it touches; shrinking changes the size before
-//!   it takes any of those locks. So nothing is stored beyond the end after a shrink has passed. For a chunk without a place
-//!   two fences stand in for the lock: either the shrink finds the place that a request made, or the request finds the new size.
+//!   it takes any of those locks. So nothing is stored beyond the end after a shrink has passed. Places for chunks are made, and the
+//!   size is changed, with `growing` locked: either the shrink finds a place, or whoever uses the place finds the new size.
 //! - I2: an absent sector at or beyond `smallest_sector_count` counts as an explicit zero: sectors that a resize added hide
 //!   what lies below (C10), at no cost. The mark is lowered before a shrink empties any chunk, and is looked at after the
 //!   chunk: whoever finds a sector emptied finds it hidden.
@@ -13,17 +13,18 @@
 use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
 use crate::table::Table;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
-use disk_layered::{LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerStatus, LayerWatch, SectorMarker, TryRead};
 use event_listener::Event;
 use guestmem::MemoryWrite;
 use inspect::Counters;
 use planted::Bug;
-use scsi_buffers::RequestBuffers;
+use scsi_buffers::{BufferReader, BufferWriter, RequestBuffers};
 use std::ops::Range;
 use std::sync::OnceLock;
-use sync::atomic::{AtomicU64, Ordering, fence};
+use sync::atomic::{AtomicU64, Ordering};
 use sync::{Mutex, Race, RwLock};
 
+mod fill;
 mod torn;
 
 /// Steps over chunks that cost next to nothing and are taken without letting others run: about 100 us.
@@ -36,6 +37,8 @@ pub(crate) struct Store {
     sector_count: AtomicU64,
     smallest_sector_count: AtomicU64,
     slots: Table<RwLock<Slot>>,
+    /// Held while places for chunks are made, and while the size changes (I1).
+    growing: Mutex<()>,
     pages: Counters<{ PageCount::N }>,
     resized: Event,
     /// Told of each change of the size.
@@ -74,6 +77,7 @@ impl Store {
             sector_count: AtomicU64::new(sector_count),
             smallest_sector_count: AtomicU64::new(sector_count),
             slots: Table::default(),
+            growing: Mutex::new(()),
             pages: Counters::new(),
             resized: Event::new(),
             watch: OnceLock::new(),
@@ -116,29 +120,57 @@ impl Store {
         let mut writer = buffers.writer();
         for piece in self.pieces(sector, buffers.len()) {
             self.yield_between_chunks(&piece, sector).await;
-            let Some(slot) = self.slots.get(piece.chunk) else {
-                self.check_end(piece.range.end)?;
-                self.read_absent(piece.range, &mut writer, &mut marker)?;
-                continue;
-            };
-            let slot = slot.read();
-            self.check_end(piece.range.end)?;
-            let mut at = piece.sectors.start;
-            while at < piece.sectors.end {
-                let (state, end) = slot.run(at, piece.sectors.end);
-                let range = piece.absolute(at..end);
-                match state {
-                    SectorState::Data => slot.read(at..end, &mut writer)?,
-                    SectorState::Zero => writer.zero((end - at) << self.sector_shift)?,
-                    SectorState::Absent => {
-                        self.read_absent(range, &mut writer, &mut marker)?;
-                        at = end;
-                        continue;
-                    }
-                }
-                marker.set_range(range);
-                at = end;
+            self.read_piece(&piece, &mut writer, &mut |range| marker.set_range(range))?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is no longer than a chunk; see [`LayerIo::try_read`](disk_layered::LayerIo::try_read).
+    pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        if buffers.len() > CHUNK_BYTES {
+            return TryRead::WouldBlock;
+        }
+        let mut writer = buffers.writer();
+        let mut present = 0;
+        for piece in self.pieces(sector, buffers.len()) {
+            let mut count = |range: Range<u64>| present += range.end - range.start;
+            if self.read_piece(&piece, &mut writer, &mut count).is_err() {
+                return TryRead::WouldBlock;
             }
+        }
+        match present {
+            0 => TryRead::Absent,
+            all if all == buffers.len() as u64 >> self.sector_shift => TryRead::Done,
+            _ => TryRead::WouldBlock,
+        }
+    }
+
+    /// Reads what is there of a piece, and tells which sectors are.
+    fn read_piece(
+        &self,
+        piece: &Piece,
+        writer: &mut BufferWriter<'_>,
+        present: &mut impl FnMut(Range<u64>),
+    ) -> Result<(), DiskError> {
+        let Some(slot) = self.slots.get(piece.chunk) else {
+            self.check_end(piece.range.end)?;
+            return self.read_absent(piece.range.clone(), writer, present);
+        };
+        let slot = slot.read();
+        self.check_end(piece.range.end)?;
+        let mut at = piece.sectors.start;
+        while at < piece.sectors.end {
+            let (state, end) = slot.run(at, piece.sectors.end);
+            let range = piece.absolute(at..end);
+            match state {
+                SectorState::Data => slot.read(at..end, writer)?,
+                SectorState::Zero => writer.zero((end - at) << self.sector_shift)?,
+                SectorState::Absent => self.read_absent(range.clone(), writer, present)?,
+            }
+            if state != SectorState::Absent {
+                present(range);
+            }
+            at = end;
         }
         Ok(())
     }
@@ -147,16 +179,24 @@ impl Store {
     fn read_absent(
         &self,
         range: Range<u64>,
-        writer: &mut impl MemoryWrite,
-        marker: &mut SectorMarker<'_>,
+        writer: &mut BufferWriter<'_>,
+        present: &mut impl FnMut(Range<u64>),
     ) -> Result<(), DiskError> {
         let hidden_from = self.hidden_from().clamp(range.start, range.end);
         writer.skip(self.len_of(range.start..hidden_from))?;
         if hidden_from < range.end {
             writer.zero(self.len_of(hidden_from..range.end))?;
-            marker.set_range(hidden_from..range.end);
+            present(hidden_from..range.end);
         }
         Ok(())
+    }
+
+    /// Writes what is no longer than a chunk, and returns whether it did.
+    pub(crate) fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let is_short = buffers.len() <= CHUNK_BYTES && !planted::is_active(Bug::TornSector);
+        let mut reader = buffers.reader();
+        let mut pieces = self.pieces(sector, buffers.len());
+        is_short && pieces.all(|piece| self.write_piece(&piece, &mut reader).is_ok())
     }
 
     pub(crate) async fn write(
@@ -171,11 +211,16 @@ impl Store {
                 let offset = self.len_of(sector..piece.range.start);
                 Box::pin(self.store_half_a_sector(buffers, offset, &piece)).await?;
             }
-            let mut slot = self.slot_to_change(piece.chunk).write();
-            self.check_end(piece.range.end)?;
-            let taken = slot.write(self.sector_shift, piece.sectors, &mut reader)?;
-            self.count_pages(PageCount::Taken, taken);
+            self.write_piece(&piece, &mut reader)?;
         }
+        Ok(())
+    }
+
+    fn write_piece(&self, piece: &Piece, reader: &mut BufferReader<'_>) -> Result<(), DiskError> {
+        let mut slot = self.slot_to_change(piece.chunk).write();
+        self.check_end(piece.range.end)?;
+        let taken = slot.write(self.sector_shift, piece.sectors.clone(), reader)?;
+        self.count_pages(PageCount::Taken, taken);
         Ok(())
     }
 
@@ -222,36 +267,6 @@ impl Store {
                 cheap_steps = 0;
                 futures_lite::future::yield_now().await;
             }
-        }
-        Ok(())
-    }
-
-    /// Writes the absent sectors of a piece from their places in `buffers`.
-    fn fill_piece(&self, buffers: &RequestBuffers<'_>, piece: &Piece) -> Result<(), DiskError> {
-        let slot = self.slot_to_change(piece.chunk);
-        let nothing = (SectorState::Absent, piece.sectors.end);
-        let was_absent = sync::is_planted(Race::FillLooksBeforeLock)
-            && slot.read().run(piece.sectors.start, piece.sectors.end) == nothing;
-        let mut slot = slot.write();
-        self.check_end(piece.range.end)?;
-        // I2: looked at after the slot, which whoever shrinks empties only when the mark is down.
-        let filled = self.hidden_from().clamp(piece.range.start, piece.range.end);
-        let end = piece.sectors.start + (filled - piece.range.start) as usize;
-        let mut at = piece.sectors.start;
-        while at < end {
-            let (state, run_end) = slot.run(at, end);
-            let is_absent = match planted::is_active(Bug::CacheFillAfterUnmap) {
-                true => state != SectorState::Data,
-                false => state == SectorState::Absent,
-            };
-            if is_absent || was_absent {
-                let run = piece.absolute(at..run_end);
-                let offset = self.len_of(piece.range.start..run.start);
-                let mut reader = buffers.subrange(offset, self.len_of(run)).reader();
-                let taken = slot.write(self.sector_shift, at..run_end, &mut reader)?;
-                self.count_pages(PageCount::Taken, taken);
-            }
-            at = run_end;
         }
         Ok(())
     }
@@ -343,9 +358,10 @@ impl Store {
                 .fetch_min(sector_count.min(old), Ordering::AcqRel);
         }
         *cut_off = sector_count..old;
-        self.sector_count.store(sector_count, Ordering::Release);
-        // I1: pairs with the fence of `slot_to_change`.
-        fence(Ordering::SeqCst);
+        {
+            let _growing = self.growing.lock();
+            self.sector_count.store(sector_count, Ordering::Release);
+        }
         drop(changing);
         self.resized.notify(usize::MAX);
         true
@@ -399,10 +415,10 @@ impl Store {
 
     /// The place of a chunk that is about to change, made if need be.
     fn slot_to_change(&self, chunk: u64) -> &RwLock<Slot> {
-        let slot = self.slots.get_or_make(chunk);
-        // I1: pairs with the fence of `try_resize`. Taking the slot's lock afterwards does not order the two as this does.
-        fence(Ordering::SeqCst);
-        slot
+        self.slots.get(chunk).unwrap_or_else(|| {
+            let _growing = self.growing.lock();
+            self.slots.get_or_make(chunk)
+        })
     }
 
     /// I1: whoever calls holds the lock of the chunk that `end` lies in, or finds that the chunk has none.
@@ -459,22 +475,5 @@ impl Piece {
     fn absolute(&self, sectors: Range<usize>) -> Range<u64> {
         let base = self.range.start - self.sectors.start as u64;
         base + sectors.start as u64..base + sectors.end as u64
-    }
-}
-
-impl WriteNoOverwrite for &Store {
-    /// Absent sectors that a resize added count as zeros of the disk's own (I2), so they are left alone.
-    async fn write_no_overwrite(
-        &self,
-        buffers: &RequestBuffers<'_>,
-        sector: u64,
-    ) -> Result<(), DiskError> {
-        for piece in self.pieces(sector, buffers.len()) {
-            self.yield_between_chunks(&piece, sector).await;
-            let offset = self.len_of(sector..piece.range.start);
-            let part = buffers.subrange(offset, self.len_of(piece.range.clone()));
-            self.fill_piece(&part, &piece)?;
-        }
-        Ok(())
     }
 }

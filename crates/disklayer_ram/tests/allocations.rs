@@ -16,8 +16,8 @@ fn stack(depth: usize) -> Disk {
     Disk::new(block_on(LayeredDisk::new(false, layers)).unwrap()).unwrap()
 }
 
-/// The heap allocations of a read and of an overwrite of `len` bytes that cross into a second chunk.
-fn allocations(disk: &Disk, len: usize) -> [u64; 2] {
+/// The heap allocations of a read, an overwrite and an unmap of `len` bytes that cross into a second chunk, and of a flush.
+fn allocations(disk: &Disk, len: usize) -> [u64; 4] {
     let sector = 2 * MIB / 512 - 4;
     let mut data = vec![1; len];
     let write = |data: &[u8]| {
@@ -31,7 +31,10 @@ fn allocations(disk: &Disk, len: usize) -> [u64; 2] {
     let host = HostBuffers::from_mut(&mut data);
     let buffers = host.buffers();
     let read = measure(|| block_on(disk.read_vectored(&buffers, sector)).unwrap()).count_total;
-    [read, written]
+    let flushed = measure(|| block_on(disk.sync_cache()).unwrap()).count_total;
+    let count = (len / 512) as u64;
+    let unmap = || block_on(disk.unmap(sector, count, false)).unwrap();
+    [read, written, flushed, measure(unmap).count_total]
 }
 
 #[test]
@@ -41,7 +44,7 @@ fn requests_up_to_128_kib_do_not_allocate_in_flat_stacks() {
         for len in [512, 4096, 128 * 1024] {
             assert_eq!(
                 allocations(&disk, len),
-                [0, 0],
+                [0; 4],
                 "{depth} layers, {len} bytes"
             );
         }
@@ -88,7 +91,7 @@ fn reads_that_hit_a_cache_do_not_allocate() {
     for write_through in [false, true] {
         let disk = warm_cache(write_through);
         for len in [512, 4096, 128 * 1024] {
-            let [read, written] = allocations(&disk, len);
+            let [read, written, ..] = allocations(&disk, len);
             assert_eq!(read, 0, "{len} bytes, write_through: {write_through}");
             // A change of two layers is an object of its own, with a copy of what is written.
             assert!(written == 0 || write_through, "{written}, {len} bytes");
@@ -96,18 +99,43 @@ fn reads_that_hit_a_cache_do_not_allocate() {
     }
 }
 
+/// A stack over a disk that is a stack over a disk, and so on; all is written to the lowest, and kept by none of the others.
+fn nested(depth: usize) -> Disk {
+    let mut disk = ram_disk(4 * MIB, false).unwrap();
+    for _ in 1..depth {
+        let layers = vec![LayerConfiguration::new(DiskLayer::from_disk(disk))];
+        disk = Disk::new(block_on(LayeredDisk::new(false, layers)).unwrap()).unwrap();
+    }
+    disk
+}
+
 #[test]
-fn a_nested_disk_costs_one_allocation_at_most() {
-    let base = ram_disk(4 * MIB, false).unwrap();
-    let layers = [
-        DiskLayer::new(LazyRamDiskLayer::new()),
-        DiskLayer::from_disk(base),
-    ];
-    let layers = layers.map(LayerConfiguration::new).into();
-    let disk = Disk::new(block_on(LayeredDisk::new(false, layers)).unwrap()).unwrap();
-    let mut data = vec![0; 128 * 1024];
-    let host = HostBuffers::from_mut(&mut data);
-    let buffers = host.buffers();
-    let read = measure(|| block_on(disk.read_vectored(&buffers, 0)).unwrap()).count_total;
-    assert!(read <= 1, "{read} allocations");
+fn reads_writes_and_flushes_through_nested_disks_do_not_allocate() {
+    for depth in [2, 3] {
+        for len in [512, 4096, 128 * 1024] {
+            let [done_at_once @ .., unmapped] = allocations(&nested(depth), len);
+            assert_eq!(done_at_once, [0; 3], "{depth} disks, {len} bytes");
+            // The future of a nested disk has no place in that of the disk around it.
+            assert!(unmapped < depth as u64, "{unmapped}, {depth} disks");
+        }
+    }
+}
+
+#[test]
+fn reads_through_nested_overlays_do_not_allocate() {
+    let mut disk = nested(1);
+    let mut data = vec![1; 4 * MIB as usize];
+    let host = HostBuffers::from_ref(&data);
+    block_on(disk.write_vectored(&host.buffers(), 0, false)).unwrap();
+    drop(host);
+    for depth in [2, 3] {
+        let overlay = DiskLayer::new(LazyRamDiskLayer::new());
+        let layers = [overlay, DiskLayer::from_disk(disk)].map(LayerConfiguration::new);
+        disk = Disk::new(block_on(LayeredDisk::new(false, layers.into())).unwrap()).unwrap();
+        let host = HostBuffers::from_mut(&mut data[..128 * 1024]);
+        let buffers = host.buffers();
+        let read = || block_on(disk.read_vectored(&buffers, 2 * MIB / 512 - 4)).unwrap();
+        read();
+        assert_eq!(measure(read).count_total, 0, "{depth} disks");
+    }
 }

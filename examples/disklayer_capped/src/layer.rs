@@ -3,7 +3,7 @@
 use crate::content::Content;
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
-    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker,
+    DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead,
     WriteNoOverwrite,
 };
 use event_listener::Event;
@@ -108,6 +108,15 @@ impl LayerIo for CappedLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    /// One way is enough for a layer that is not fast.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
+        TryRead::WouldBlock
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
     }
 
     async fn read(

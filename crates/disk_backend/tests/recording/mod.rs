@@ -110,6 +110,15 @@ impl DiskIo for RecordingDisk {
         Ok(())
     }
 
+    /// What is asked for is recorded in the other way.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(&self, _: &RequestBuffers<'_>, sector: u64) -> Result<(), DiskError> {
         self.0.note(format!("read {sector}"));
         Ok(())

@@ -62,6 +62,22 @@ impl ReferenceDisk {
         Ok(())
     }
 
+    fn read_now(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Result<(), DiskError> {
+        let bytes = self.bytes.lock();
+        let limits = self.limits(&bytes);
+        let count = limits.check_buffers(Intent::Read, buffers, sector)?;
+        let range = self.byte_range(sector, count);
+        Ok(buffers.writer().write(&bytes[range])?)
+    }
+
+    fn write_now(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Result<(), DiskError> {
+        let mut bytes = self.bytes.lock();
+        let limits = self.limits(&bytes);
+        let count = limits.check_buffers(Intent::Write, buffers, sector)?;
+        let range = self.byte_range(sector, count);
+        Ok(buffers.reader().read(&mut bytes[range])?)
+    }
+
     /// Whether an unmap makes a sector zero.
     fn unmaps(&self, sector: u64) -> bool {
         match self.unmap_behavior {
@@ -131,18 +147,20 @@ impl DiskIo for ReferenceDisk {
         Err(DiskError::UnsupportedEject)
     }
 
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        self.read_now(buffers, sector).is_ok()
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, _fua: bool) -> bool {
+        self.write_now(buffers, sector).is_ok()
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
-        let bytes = self.bytes.lock();
-        let count = self
-            .limits(&bytes)
-            .check_buffers(Intent::Read, buffers, sector)?;
-        Ok(buffers
-            .writer()
-            .write(&bytes[self.byte_range(sector, count)])?)
+        self.read_now(buffers, sector)
     }
 
     async fn write_vectored(
@@ -151,12 +169,7 @@ impl DiskIo for ReferenceDisk {
         sector: u64,
         _fua: bool,
     ) -> Result<(), DiskError> {
-        let mut bytes = self.bytes.lock();
-        let count = self
-            .limits(&bytes)
-            .check_buffers(Intent::Write, buffers, sector)?;
-        let range = self.byte_range(sector, count);
-        Ok(buffers.reader().read(&mut bytes[range])?)
+        self.write_now(buffers, sector)
     }
 
     async fn write_zeroes(

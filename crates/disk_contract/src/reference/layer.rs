@@ -3,7 +3,7 @@
 use super::size::Resized;
 use crate::LayerSpec;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use guestmem::{MemoryRead, MemoryWrite};
 use inspect::Inspect;
 use parking_lot::Mutex;
@@ -83,6 +83,41 @@ impl ReferenceLayer {
         Ok(())
     }
 
+    fn read_now(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        mut mark: impl FnMut(u64),
+    ) -> Result<(), DiskError> {
+        let sectors = self.sectors.lock();
+        let range = check_end(&sectors, sector, self.count_of(buffers))?;
+        let mut writer = buffers.writer();
+        for (sector, content) in (sector..).zip(&sectors[range]) {
+            match content {
+                Sector::Absent => {
+                    writer.skip(self.sector_size as usize)?;
+                    continue;
+                }
+                Sector::Zero => writer.zero(self.sector_size as usize)?,
+                Sector::Data(bytes) => writer.write(bytes)?,
+            }
+            mark(sector);
+        }
+        Ok(())
+    }
+
+    fn write_now(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Result<(), DiskError> {
+        let mut sectors = self.sectors.lock();
+        let range = check_end(&sectors, sector, self.count_of(buffers))?;
+        let mut reader = buffers.reader();
+        for content in &mut sectors[range] {
+            let mut bytes = vec![0; self.sector_size as usize];
+            reader.read(&mut bytes)?;
+            *content = Sector::Data(bytes.into());
+        }
+        Ok(())
+    }
+
     fn count_of(&self, buffers: &RequestBuffers<'_>) -> u64 {
         (buffers.len() / self.sector_size as usize) as u64
     }
@@ -134,27 +169,27 @@ impl LayerIo for ReferenceLayer {
         1
     }
 
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        let count = self.count_of(buffers) as usize;
+        let mut present = 0;
+        match self.read_now(buffers, sector, |_| present += 1) {
+            Ok(()) if present == count => TryRead::Done,
+            Ok(()) if present == 0 => TryRead::Absent,
+            _ => TryRead::WouldBlock,
+        }
+    }
+
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, _fua: bool) -> bool {
+        self.write_now(buffers, sector).is_ok()
+    }
+
     async fn read(
         &self,
         buffers: &RequestBuffers<'_>,
         sector: u64,
         mut marker: SectorMarker<'_>,
     ) -> Result<(), DiskError> {
-        let sectors = self.sectors.lock();
-        let range = check_end(&sectors, sector, self.count_of(buffers))?;
-        let mut writer = buffers.writer();
-        for (sector, content) in (sector..).zip(&sectors[range]) {
-            match content {
-                Sector::Absent => {
-                    writer.skip(self.sector_size as usize)?;
-                    continue;
-                }
-                Sector::Zero => writer.zero(self.sector_size as usize)?,
-                Sector::Data(bytes) => writer.write(bytes)?,
-            }
-            marker.set(sector);
-        }
-        Ok(())
+        self.read_now(buffers, sector, |sector| marker.set(sector))
     }
 
     async fn write(
@@ -163,15 +198,7 @@ impl LayerIo for ReferenceLayer {
         sector: u64,
         _fua: bool,
     ) -> Result<(), DiskError> {
-        let mut sectors = self.sectors.lock();
-        let range = check_end(&sectors, sector, self.count_of(buffers))?;
-        let mut reader = buffers.reader();
-        for content in &mut sectors[range] {
-            let mut bytes = vec![0; self.sector_size as usize];
-            reader.read(&mut bytes)?;
-            *content = Sector::Data(bytes.into());
-        }
-        Ok(())
+        self.write_now(buffers, sector)
     }
 
     async fn write_zeroes(

@@ -99,6 +99,15 @@ impl<D: DiskIo> DiskIo for ScriptedDisk<D> {
         self.inner.eject().await
     }
 
+    /// Every request is a step of the script.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

@@ -3,7 +3,7 @@
 use super::{Operation, Script};
 use crate::ReferenceLayer;
 use disk_backend::{DiskError, Persistence, UnmapBehavior};
-use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, WriteNoOverwrite};
+use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::sync::Arc;
@@ -81,6 +81,15 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
 
     fn atomic_write_sectors(&self) -> u32 {
         self.inner.atomic_write_sectors()
+    }
+
+    /// Every request is a step of the script.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
+        TryRead::WouldBlock
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
     }
 
     async fn read(

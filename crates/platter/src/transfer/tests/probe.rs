@@ -168,6 +168,15 @@ impl DiskIo for Recorder {
         self.inner.eject().await
     }
 
+    /// What is asked for is noted in the other way.
+    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
+        false
+    }
+
     async fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,
