@@ -38,6 +38,11 @@ impl Kind {
         Self::Flush,
     ];
 
+    /// Whether a read-only disk refuses it.
+    pub(crate) fn is_change(self) -> bool {
+        matches!(self, Self::Write | Self::WriteZeroes | Self::Unmap)
+    }
+
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Read => "read",

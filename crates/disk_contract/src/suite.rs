@@ -186,12 +186,25 @@ impl Suite {
 
     /// Runs [`World`]s of the disk that `build` makes of simulated storage: under faults, crashes, resizes, dropped and forgotten
     /// futures. Fifty for each fixed seed, and one for each fresh one; [`FRESH_SEEDS_VARIABLE`](crate::FRESH_SEEDS_VARIABLE) makes
-    /// it a long run.
+    /// it a long run. The disk must take changes again after a failed flush; for one that does not see
+    /// [`check_each_world`](Self::check_each_world) and [`World::that_may_refuse_changes`].
     ///
     /// # Errors
     /// The first [`Violation`].
     pub fn check_worlds(
         &self,
+        build: impl AsyncFn(&mut Stores) -> Disk,
+    ) -> Result<Report, Violation> {
+        self.check_each_world(|world| world, build)
+    }
+
+    /// As [`check_worlds`](Self::check_worlds), in worlds that `change` has told what is special about the disk.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check_each_world(
+        &self,
+        change: impl Fn(World) -> World,
         build: impl AsyncFn(&mut Stores) -> Disk,
     ) -> Result<Report, Violation> {
         let seeds = match self.only_seed {
@@ -201,7 +214,7 @@ impl Suite {
         let mut report = Report::default();
         for seed in seeds {
             announce(seed);
-            let world = World::new(seed).run(&build);
+            let world = change(World::new(seed)).run(&build);
             report.add(world.map_err(|violation| violation.replayed_by(replay_line(seed)))?);
         }
         Ok(report)

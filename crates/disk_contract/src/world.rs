@@ -25,6 +25,8 @@ use stores::Ground;
 /// A run of one disk: up to 16 clients, whose random requests overlap, fail, are dropped and forgotten; resizes; and crashes at
 /// any step, each of whose images must be one from which the disk recovers what C5, C6 and C11 promise.
 ///
+/// A disk that is read-only refuses each change, and does the rest as others do.
+///
 /// Everything that was seen must be explicable sector by sector (C2, C7, C8, C9, C12), nobody may wait for ever (C4), and with that
 /// whoever waits for another size learns of it (C10).
 #[derive(Debug, Clone)]
@@ -35,6 +37,7 @@ pub struct World {
     crash_count: u32,
     images_per_crash: usize,
     seen_is_kept: bool,
+    may_refuse: bool,
 }
 
 /// What happened in a world without a violation.
@@ -70,6 +73,7 @@ impl World {
             crash_count: 8,
             images_per_crash: 16,
             seen_is_kept: true,
+            may_refuse: false,
         }
     }
 
@@ -106,6 +110,14 @@ impl World {
     #[must_use]
     pub fn with_copies_that_stay(mut self) -> Self {
         self.seen_is_kept = false;
+        self
+    }
+
+    /// For a disk that may take no changes after a failed flush, until it is opened anew (C8). Of any other it is demanded that a
+    /// flush succeeds when nothing fails any more.
+    #[must_use]
+    pub fn that_may_refuse_changes(mut self) -> Self {
+        self.may_refuse = true;
         self
     }
 
@@ -173,6 +185,8 @@ impl World {
         let disk = disk.map_err(|stuck| trace.violation(Clause::C4, stuck.to_string()))?;
         let plan = Plan {
             may_fail: failure_percent > 0,
+            may_refuse: failure_percent > 0 && self.may_refuse,
+            is_read_only: disk.is_read_only(),
             drops: rng.bool(),
             forgets: rng.u8(0..4) == 0,
             resizes: rng.u8(0..3) == 0,
@@ -264,6 +278,9 @@ fn finish<'a>(
     drop(chronicle);
     // A flush that failed before is made good by a later one (C8).
     let flushed = sim.block_on(shared.disk.sync_cache()).map_err(stuck)?;
+    if shared.plan.may_refuse && flushed.is_err() {
+        return Ok(());
+    }
     let clause = if shared.plan.may_fail {
         Clause::C8
     } else {

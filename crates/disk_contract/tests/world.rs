@@ -40,6 +40,30 @@ fn a_simulated_layer_above_a_disk_keeps_it() -> Result<(), Violation> {
     Ok(())
 }
 
+#[test]
+fn a_read_only_disk_keeps_it() -> Result<(), Violation> {
+    let report = Suite::new().check_worlds(async |stores| {
+        Disk::new(stores.disk(24, |options| options.is_read_only = true)).expect("a legal disk")
+    })?;
+    assert!(report.operation_count > 0);
+    Ok(())
+}
+
+fn refusing(stores: &mut Stores) -> Disk {
+    let disk = stores.disk(24, |options| options.refuses_after_failed_flush = true);
+    Disk::new(disk).expect("a legal disk")
+}
+
+#[test]
+fn a_disk_that_refuses_changes_after_a_failed_flush_keeps_it_where_it_may() -> Result<(), Violation>
+{
+    let suite = Suite::new();
+    let build = async |stores: &mut Stores| refusing(stores);
+    suite.check_each_world(World::that_may_refuse_changes, build)?;
+    assert_found(Clause::C8, build);
+    Ok(())
+}
+
 /// Which clauses worlds find broken by a disk. Different ones can show first.
 fn found(build: impl AsyncFn(&mut Stores) -> Disk) -> BTreeSet<String> {
     let clause_of = |seed| {

@@ -24,6 +24,9 @@ pub struct SimOptions {
     pub is_read_only: bool,
     /// The longest that a request waits between two of its steps, in simulated time.
     pub latency_max: Duration,
+    /// Whether it takes no more changes and flushes once a flush failed, as a file whose kernel has dropped what it could not write
+    /// (C8): until it is made anew from what a crash leaves. Reads go on, and a cache can still be emptied.
+    pub refuses_after_failed_flush: bool,
     /// How many of a hundred requests fail, 0 to 100. What fails takes effect in part or not at all.
     pub failure_percent: u8,
     /// What all dice of the store come from.
@@ -42,6 +45,7 @@ impl SimOptions {
             unmap_behavior: UnmapBehavior::Zeroes,
             is_read_only: false,
             latency_max: Duration::from_millis(1),
+            refuses_after_failed_flush: false,
             failure_percent: 0,
             seed,
         }

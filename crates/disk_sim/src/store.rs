@@ -49,6 +49,8 @@ pub(crate) struct State {
     resized: Arc<Event>,
     /// Told of changes of a layer by other handles than the one that it is watched by, and of each change of the size (S4).
     watch: Option<LayerWatch>,
+    /// Whether a flush has failed, after which the store takes no changes (C8).
+    is_refusing: bool,
     /// Changes begun so far.
     request_count: u64,
     /// Steps taken so far.
@@ -94,6 +96,7 @@ impl Store {
             moving: BTreeMap::new(),
             resized: Arc::clone(&resized),
             watch: None,
+            is_refusing: false,
             request_count: 0,
             step_count: 0,
         };
@@ -144,9 +147,15 @@ impl Store {
     /// An error, if the dice want one.
     pub(crate) fn fail(&self, purpose: Purpose) -> Result<(), DiskError> {
         let mut state = self.state();
+        if state.is_refusing && !matches!(purpose, Purpose::Read) {
+            let refused = "takes no changes after a failed flush";
+            return Err(DiskError::Io(io::Error::other(refused)));
+        }
         if state.rng.u8(0..100) >= state.failure_percent {
             return Ok(());
         }
+        state.is_refusing |=
+            matches!(purpose, Purpose::Flush) && self.options.refuses_after_failed_flush;
         let simulated = || io::Error::other("simulated failure");
         Err(match (purpose, state.rng.bool()) {
             (Purpose::Read, true) => {

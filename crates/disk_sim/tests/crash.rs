@@ -1,6 +1,6 @@
 //! What a crash leaves of simulated storage.
 
-use disk_backend::{Disk, DiskIo};
+use disk_backend::{Disk, DiskError, DiskIo};
 use disk_sim::{Ending, Fate, Fated, Graveyard, Image, Sim, SimDisk, SimOptions, images_of};
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
@@ -173,6 +173,39 @@ fn many_unflushed_writes_are_sampled_within_the_limit() {
     let different: BTreeSet<_> = images.iter().map(bytes_of).collect();
     assert!(different.len() > 20, "{} are different", different.len());
     assert_eq!(images, crash.images(40, 9), "the seed decides");
+}
+
+#[test]
+fn once_a_flush_failed_a_store_that_refuses_takes_no_change_until_it_is_made_anew() {
+    let options = SimOptions {
+        refuses_after_failed_flush: true,
+        ..quiet(2, 1)
+    };
+    let mut sim = Sim::new(1);
+    let store = SimDisk::new(options, sim.clock());
+    let disk = Disk::new(store.clone()).expect("a disk");
+    sim.block_on(async {
+        write(&disk, 0, &[1, 1], false).await;
+        store.set_failure_percent(100);
+        disk.sync_cache().await.expect_err("all fails");
+        store.set_failure_percent(0);
+        for refused in [
+            disk.sync_cache().await,
+            disk.write_zeroes(0, 1, false, true, false).await,
+            disk.unmap(0, 1, false).await,
+            disk.resize(1).await,
+        ] {
+            assert!(matches!(refused, Err(DiskError::Io(_))), "{refused:?}");
+        }
+        let mut data = [0; 1024];
+        let host = HostBuffers::from_mut(&mut data);
+        let read = disk.read_vectored(&host.buffers(), 0).await;
+        read.expect("reads go on");
+        drop(host);
+        assert_eq!(data, [1; 1024]);
+    })
+    .expect("it goes on");
+    assert_eq!(outcomes(&store).len(), 4, "nothing has become durable");
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl Traits {
         options.is_fua_respected = self.is_fua_respected;
         options.unmap_behavior = self.unmap_behavior;
         options.is_read_only = self.is_read_only;
+        options.refuses_after_failed_flush = self.refuses_after_failed_flush;
     }
 }
 

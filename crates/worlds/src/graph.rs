@@ -37,6 +37,8 @@ pub(crate) struct Traits {
     pub(crate) is_fua_respected: bool,
     pub(crate) unmap_behavior: UnmapBehavior,
     pub(crate) is_read_only: bool,
+    /// Whether a flush that failed was the last (C8).
+    pub(crate) refuses_after_failed_flush: bool,
 }
 
 /// A layer, and what the stack does with it.
@@ -66,7 +68,8 @@ impl DiskGraph {
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let sectors = rng.u64(4..=SECTORS_MAX);
         let mut budget = rng.usize(1..=LAYERS_MAX);
-        Self::with_sectors(rng, sectors, true, &mut budget)
+        let is_written = rng.u8(0..16) > 0;
+        Self::with_sectors(rng, sectors, is_written, &mut budget)
     }
 
     fn with_sectors(rng: &mut Rng, sectors: u64, is_written: bool, budget: &mut usize) -> Self {
@@ -128,15 +131,39 @@ impl DiskGraph {
 impl DiskGraph {
     /// Whether a copy somewhere in it cannot be thrown away: disks have all of their sectors.
     pub(crate) fn has_copies_that_stay(&self) -> bool {
-        match self {
-            Self::Sim { .. } => false,
-            Self::Fault { disk, .. } | Self::Delay { disk, .. } | Self::Throttle { disk, .. } => {
-                disk.has_copies_that_stay()
-            }
-            Self::Stack { layers, .. } => layers.iter().any(|layer| match &layer.kind {
-                LayerKind::Disk(disk) => layer.write_through || disk.has_copies_that_stay(),
-                LayerKind::Ram(_) | LayerKind::Sim { .. } => false,
+        self.layers().iter().any(|layer| match &layer.kind {
+            LayerKind::Disk(disk) => layer.write_through || disk.has_copies_that_stay(),
+            LayerKind::Ram(_) | LayerKind::Sim { .. } => false,
+        })
+    }
+
+    /// Whether a store somewhere in it takes no changes after a failed flush.
+    pub(crate) fn may_refuse_changes(&self) -> bool {
+        let is_refusing = |traits: &Traits| traits.refuses_after_failed_flush;
+        match self.unwrapped() {
+            Self::Sim { traits, .. } => is_refusing(traits),
+            stack => stack.layers().iter().any(|layer| match &layer.kind {
+                LayerKind::Disk(disk) => disk.may_refuse_changes(),
+                LayerKind::Sim { traits, .. } => is_refusing(traits),
+                LayerKind::Ram(_) => false,
             }),
+        }
+    }
+
+    /// The disk inside of all wrappers.
+    fn unwrapped(&self) -> &Self {
+        match self {
+            Self::Fault { disk, .. } | Self::Delay { disk, .. } | Self::Throttle { disk, .. } => {
+                disk.unwrapped()
+            }
+            Self::Sim { .. } | Self::Stack { .. } => self,
+        }
+    }
+
+    fn layers(&self) -> &[LayerGraph] {
+        match self.unwrapped() {
+            Self::Stack { layers, .. } => layers,
+            _ => &[],
         }
     }
 }
@@ -154,6 +181,7 @@ impl Traits {
             is_fua_respected: rng.u8(0..3) > 0,
             unmap_behavior: behaviors[rng.usize(0..4)],
             is_read_only: !is_written && rng.bool(),
+            refuses_after_failed_flush: rng.u8(0..8) == 0,
         }
     }
 }
@@ -269,6 +297,9 @@ impl fmt::Display for Traits {
         }
         if self.is_read_only {
             write!(f, ", read-only")?;
+        }
+        if self.refuses_after_failed_flush {
+            write!(f, ", refuses after a failed flush")?;
         }
         Ok(())
     }

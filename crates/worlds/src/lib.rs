@@ -75,6 +75,9 @@ pub fn run(seed: u64) -> Result<Report, Failure> {
     if graph.has_copies_that_stay() {
         world = world.with_copies_that_stay();
     }
+    if graph.may_refuse_changes() {
+        world = world.that_may_refuse_changes();
+    }
     let run = || world.run(async |stores| build::disk(&graph, stores).await);
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(report)) => Ok(report),

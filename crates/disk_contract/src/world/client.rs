@@ -34,6 +34,9 @@ pub(super) struct Shared {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) may_fail: bool,
+    /// Whether changes may be refused after a failed flush.
+    pub(super) may_refuse: bool,
+    pub(super) is_read_only: bool,
     pub(super) drops: bool,
     pub(super) forgets: bool,
     pub(super) resizes: bool,
@@ -142,10 +145,20 @@ fn polls(rng: &mut Rng) -> u32 {
     rng.u32(0..=most)
 }
 
-/// What a request may fail with where requests may fail.
-fn is_failure(error: &DiskError) -> bool {
-    use DiskError::{Io, MediumError, NoSpace};
-    matches!(error, Io(_) | MediumError { .. } | NoSpace)
+impl Plan {
+    /// Whether a request may have failed so.
+    fn allows(&self, kind: Kind, error: &DiskError) -> bool {
+        match error {
+            DiskError::Io(_) | DiskError::MediumError(..) | DiskError::NoSpace => self.may_fail,
+            DiskError::ReadOnly => kind.is_change() && (self.may_refuse || self.is_read_only),
+            _ => false,
+        }
+    }
+
+    /// Whether such a request cannot be done.
+    fn refuses(&self, kind: Kind) -> bool {
+        self.is_read_only && kind.is_change()
+    }
 }
 
 /// Makes a legal request, and writes down what came of it.
@@ -186,6 +199,9 @@ async fn one<'a>(
         Ending::Forgotten => return Ok(()),
     };
     match result {
+        Ok(_) if shared.plan.refuses(kind) => {
+            Err((Clause::C1, format!("{asked} was done, to a read-only disk")))
+        }
         Ok(seen) => {
             let end = match is_vague {
                 true => End::CompletedWithEither,
@@ -207,7 +223,7 @@ async fn one<'a>(
             Ok(())
         }
         Err(error) => {
-            let is_expected = shared.plan.may_fail && is_failure(&error)
+            let is_expected = shared.plan.allows(kind, &error)
                 || matches!(error, DiskError::IllegalBlock) && chronicle.was_resized_since(called);
             chronicle.end(&ticket, End::Failed);
             match is_expected {
@@ -267,7 +283,9 @@ async fn illegal(shared: &Shared, rng: &mut Rng) -> Result<(), Fault> {
     let result = beyond_the_end(&shared.disk, kind, sector, count).await;
     shared.over(number);
     match result {
-        Err(DiskError::IllegalBlock) => Ok(()),
+        // This comes first (C1).
+        Err(DiskError::ReadOnly) if shared.plan.refuses(kind) => Ok(()),
+        Err(DiskError::IllegalBlock) if !shared.plan.refuses(kind) => Ok(()),
         other => {
             let what = format!("{request} is beyond the end, and the answer was {other:?}");
             Err((Clause::C1, what))
@@ -348,7 +366,7 @@ fn check_resize(shared: &Shared, new: u64, result: Result<(), DiskError>) -> Res
             format!("a resize to {new} sectors made it {now}"),
         )),
         Err(DiskError::Unsupported | DiskError::ReadOnly) => Ok(End::Failed),
-        Err(error) if shared.plan.may_fail && is_failure(&error) => Ok(End::Failed),
+        Err(error) if shared.plan.allows(Kind::Write, &error) => Ok(End::Failed),
         Err(error) => Err((
             Clause::C10,
             format!("a resize to {new} sectors failed: {error:?}"),
