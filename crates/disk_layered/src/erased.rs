@@ -74,6 +74,8 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
         buffers: &'a RequestBuffers<'a>,
         sector: u64,
     ) -> LayerFuture<'a>;
+    /// As [`WriteNoOverwrite::try_write_no_overwrite`].
+    fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool;
     fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_>;
     fn watch(&self, watch: &LayerWatch) -> bool;
     fn drain(&self) -> ColdFuture<'_, ()>;
@@ -215,6 +217,11 @@ impl<T: LayerIo> DynLayer for T {
                 None => Err(DiskError::Unsupported),
             }
         })
+    }
+
+    fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        LayerIo::write_no_overwrite(self)
+            .is_some_and(|cache| cache.try_write_no_overwrite(buffers, sector))
     }
 
     fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_> {

@@ -197,6 +197,13 @@ pub trait WriteNoOverwrite: Send + Sync {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> impl Future<Output = Result<(), DiskError>> + Send;
+
+    /// Writes as [`write_no_overwrite`](Self::write_no_overwrite) does, if that takes no waiting, and returns whether it did. If not,
+    /// some of the sectors may have been written.
+    fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let _ = (buffers, sector);
+        false
+    }
 }
 
 /// The [`WriteNoOverwrite`] of layers that have none: it has no values.

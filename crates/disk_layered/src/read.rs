@@ -6,7 +6,9 @@ use crate::copies;
 use crate::operation::Operation;
 use crate::order::{Observation, Order};
 use crate::stack::Stack;
-use crate::{SectorBitmap, TryRead};
+mod at_once;
+
+use crate::SectorBitmap;
 use disk_backend::DiskError;
 use guestmem::MemoryWrite;
 use planted::Bug;
@@ -56,50 +58,6 @@ impl Pass<'_> {
             index = stack.next(&sectors, index + 1).await;
         }
         zero_absent(buffers, &answered, stack.sector_shift())
-    }
-
-    /// Reads as [`read`](Self::read) does, if no layer has to wait, or be filled, and one of them has every sector, or none has any.
-    /// Returns whether it did.
-    pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
-        let layers = self.stack.layers();
-        let sectors = sector..sector + (buffers.len() as u64 >> self.stack.sector_shift());
-        let mut shown = sectors.end;
-        let mut from = 0;
-        while let Some(index) = self.stack.try_next(&sectors, from) {
-            let Some(layer) = layers.get(index) else {
-                let is_zeroed = buffers.writer().zero(buffers.len()).is_ok();
-                if is_zeroed {
-                    self.count_missed(&sectors, index, buffers.len());
-                }
-                return is_zeroed;
-            };
-            shown = self.stack.shown_end(index, shown);
-            if shown < sectors.end {
-                return false;
-            }
-            match layer.try_read(buffers, sector) {
-                TryRead::Done => {
-                    self.count_missed(&sectors, index, buffers.len());
-                    return true;
-                }
-                TryRead::Absent if !self.fills(index) => from = index + 1,
-                TryRead::Absent | TryRead::WouldBlock => return false,
-            }
-        }
-        false
-    }
-
-    /// Counts that the layers above this one were asked, and had nothing.
-    fn count_missed(&self, sectors: &Range<u64>, end: usize, len: usize) {
-        let mut from = 0;
-        while let Some(index) = self
-            .stack
-            .try_next(sectors, from)
-            .filter(|index| *index < end)
-        {
-            self.stack.layers()[index].count_missed(len);
-            from = index + 1;
-        }
     }
 
     /// Whether what this layer does not have is to be kept in it.

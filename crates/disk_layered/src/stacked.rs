@@ -232,6 +232,16 @@ impl StackedLayer {
         }
     }
 
+    /// Keeps at once what was read from below, and returns whether it did; see [`fill`](Self::fill).
+    pub(crate) fn try_fill(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let is_filled = !planted::is_active(Bug::CacheFillOverNewerWrite)
+            && self.backing.try_write_no_overwrite(buffers, sector);
+        if is_filled {
+            self.count(Count::Filled, buffers.len() as u64);
+        }
+        is_filled
+    }
+
     pub(crate) fn count_skipped_fill(&self) {
         self.count(Count::FillsSkipped, 1);
     }

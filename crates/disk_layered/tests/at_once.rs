@@ -81,13 +81,37 @@ fn each_layer_counts_what_it_was_asked() {
 
 #[test]
 fn a_cache_that_has_nothing_is_filled() {
-    let disk = disk(vec![cache(ram()), lower(&ones())]);
-    assert_eq!(try_read(&disk, 2, 3), None);
-    assert_eq!(block_on(read(&disk, 2, 3)).unwrap(), [1; 3]);
-    assert_eq!(counter(&disk, 0, "bytes_filled"), 3 * 512);
+    let base = ones();
+    let disk = disk(vec![cache(ram()), lower(&base)]);
     assert_eq!(try_read(&disk, 2, 3), Some(vec![1; 3]));
+    assert_eq!(counter(&disk, 0, "bytes_filled"), 3 * 512);
+    block_on(write(&base, 0, &[9; 8])).unwrap();
+    assert_eq!(try_read(&disk, 2, 3), Some(vec![1; 3]), "it is kept");
     assert_eq!(counter(&disk, 0, "bytes_hit"), 3 * 512);
     assert_eq!(counter(&disk, 0, "bytes_missed"), 3 * 512);
+    assert_eq!(counter(&disk, 1, "bytes_hit"), 3 * 512);
+}
+
+#[test]
+fn a_fill_at_once_brings_nothing_back() {
+    let disk = disk(vec![cache(ram()), lower(&ones())]);
+    assert!(try_write(&disk, 2, &[7], false));
+    block_on(disk.unmap(4, 1, false)).unwrap();
+    for (sector, expected) in [(1, 1), (2, 7), (3, 1), (4, 0)] {
+        assert_eq!(try_read(&disk, sector, 1), Some(vec![expected]));
+    }
+    assert_eq!(counter(&disk, 0, "bytes_filled"), 2 * 512);
+    assert_eq!(try_read(&disk, 4, 2), None, "half of it is there");
+}
+
+#[test]
+fn two_caches_above_each_other_are_filled_on_the_other_way() {
+    let disk = disk(vec![cache(ram()), cache(ram()), lower(&ones())]);
+    assert_eq!(try_read(&disk, 0, 2), None);
+    assert_eq!(block_on(read(&disk, 0, 2)).unwrap(), [1; 2]);
+    for layer in [0, 1] {
+        assert_eq!(counter(&disk, layer, "bytes_filled"), 2 * 512);
+    }
 }
 
 #[test]

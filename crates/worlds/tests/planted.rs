@@ -12,18 +12,20 @@ const FIRST_SEED: u64 = 1;
 
 /// What a bug may be caught by: the clauses it breaks for those who look, which need not be the rule of layers that it hurts.
 fn breaks(bug: Bug) -> &'static [Clause] {
-    use Clause::{C1, C2, C4, C5, C6, C7, C8, C9, C11, C12};
+    use Clause::{C1, C2, C4, C5, C6, C7, C8, C9, C10, C11, C12};
     match bug {
-        // An old value is read where a newer one had been, or comes back after a crash.
+        // An old value is read where a newer one had been, or comes back after a crash. Where requests failed or were dropped
+        // meanwhile, it looks as if one of these had happened late.
         Bug::CacheFillOverNewerWrite
         | Bug::CacheFillAfterUnmap
         | Bug::LostResize
         | Bug::StaleIndex
-        | Bug::UnmapUncovers => &[C2, C5, C6, C7, C11, C12],
+        | Bug::UnmapUncovers => &[C2, C5, C6, C7, C8, C9, C11, C12],
         Bug::TornSector => &[C2, C11],
         Bug::FlushSkipsALayer => &[C5],
         Bug::DivergenceAfterError => &[C2, C5, C8],
-        Bug::DivergenceAfterDrop => &[C2, C5, C9],
+        // A dropped resize, too, stops between two layers.
+        Bug::DivergenceAfterDrop => &[C2, C5, C9, C10, C11],
         // The copy and what it is a copy of hold two values, and either is read.
         Bug::FetchedTwice => &[C2, C5, C6, C11],
         Bug::WrongLayerAfterError => &[C2],

@@ -1,7 +1,7 @@
 //! Filling absent sectors with what was read from below (L2).
 
 use super::{PageCount, Piece, Store};
-use crate::chunk::SectorState;
+use crate::chunk::{CHUNK_BYTES, SectorState};
 use disk_backend::DiskError;
 use disk_layered::WriteNoOverwrite;
 use planted::Bug;
@@ -9,6 +9,18 @@ use scsi_buffers::RequestBuffers;
 use sync::Race;
 
 impl Store {
+    /// Writes the absent sectors of a piece of a request that begins at `sector`.
+    fn fill_from(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        piece: &Piece,
+    ) -> Result<(), DiskError> {
+        let offset = self.len_of(sector..piece.range.start);
+        let part = buffers.subrange(offset, self.len_of(piece.range.clone()));
+        self.fill_piece(&part, piece)
+    }
+
     /// Writes the absent sectors of a piece from their places in `buffers`.
     fn fill_piece(&self, buffers: &RequestBuffers<'_>, piece: &Piece) -> Result<(), DiskError> {
         let slot = self.slot_to_change(piece.chunk);
@@ -49,10 +61,14 @@ impl WriteNoOverwrite for &Store {
     ) -> Result<(), DiskError> {
         for piece in self.pieces(sector, buffers.len()) {
             self.yield_between_chunks(&piece, sector).await;
-            let offset = self.len_of(sector..piece.range.start);
-            let part = buffers.subrange(offset, self.len_of(piece.range.clone()));
-            self.fill_piece(&part, &piece)?;
+            self.fill_from(buffers, sector, &piece)?;
         }
         Ok(())
+    }
+
+    fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let is_short = buffers.len() <= CHUNK_BYTES;
+        let mut pieces = self.pieces(sector, buffers.len());
+        is_short && pieces.all(|piece| self.fill_from(buffers, sector, &piece).is_ok())
     }
 }

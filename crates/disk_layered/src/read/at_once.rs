@@ -1,0 +1,99 @@
+//! Reads that need no waiting: one layer has every sector, or none has any. Whatever is not so simple is left to the other way.
+
+use super::{MISS_BYTES_MAX, Pass};
+use crate::{TryRead, copies};
+use guestmem::MemoryWrite;
+use scsi_buffers::RequestBuffers;
+use std::ops::Range;
+
+/// Where the sectors of a request were found.
+enum Place {
+    /// All in this layer, and they have been read.
+    Layer(usize),
+    /// In no layer, so that they have been zeroed.
+    Nowhere,
+    /// Not down to this cache, which shows that far, and is to be filled.
+    BelowCache(usize, u64),
+    Unknown,
+}
+
+impl Pass<'_> {
+    /// Reads as [`read`](Pass::read) does, if that is simple, and returns whether it did.
+    pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let sectors = sector..sector + (buffers.len() as u64 >> self.stack.sector_shift());
+        let asked = match self.search(buffers, &sectors, 0, sectors.end) {
+            Place::Layer(index) => Some(index),
+            Place::Nowhere => Some(self.stack.layers().len()),
+            Place::BelowCache(cache, shown) => self.try_fetch(buffers, &sectors, cache, shown),
+            Place::Unknown => None,
+        };
+        if let Some(end) = asked {
+            self.count_missed(&sectors, end, buffers.len());
+        }
+        asked.is_some()
+    }
+
+    /// Looks for sectors in the layers from `first` on, of which `shown` show, and reads them.
+    fn search(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sectors: &Range<u64>,
+        first: usize,
+        mut shown: u64,
+    ) -> Place {
+        let mut from = first;
+        while let Some(index) = self.stack.try_next(sectors, from) {
+            let Some(layer) = self.stack.layers().get(index) else {
+                return match buffers.writer().zero(buffers.len()) {
+                    Ok(()) => Place::Nowhere,
+                    Err(_) => Place::Unknown,
+                };
+            };
+            shown = self.stack.shown_end(index, shown);
+            if shown < sectors.end {
+                break;
+            }
+            match layer.try_read(buffers, sectors.start) {
+                TryRead::Done => return Place::Layer(index),
+                TryRead::Absent if self.fills(index) => return Place::BelowCache(index, shown),
+                TryRead::Absent => from = index + 1,
+                TryRead::WouldBlock => break,
+            }
+        }
+        Place::Unknown
+    }
+
+    /// Reads what a cache missed from the layer below it that has all, and keeps it, through a private copy (C3). Returns that layer,
+    /// if all of that was done.
+    fn try_fetch(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sectors: &Range<u64>,
+        cache: usize,
+        shown: u64,
+    ) -> Option<usize> {
+        // Changes of several steps would have to be asked whether it still may be kept (R3).
+        if buffers.len() > MISS_BYTES_MAX || self.observation.is_some() {
+            return None;
+        }
+        let copy = copies::allocate(buffers.len()).ok()?;
+        let found = self.search(&copy.buffers(true), sectors, cache + 1, shown);
+        let Place::Layer(index) = found else {
+            return None;
+        };
+        let memory = copy.buffers(false);
+        buffers.copy_from(&memory).ok()?;
+        let is_kept = self.stack.layers()[cache].try_fill(&memory, sectors.start);
+        is_kept.then_some(index)
+    }
+
+    /// Counts that the layers above this one were asked, and had nothing.
+    fn count_missed(&self, sectors: &Range<u64>, end: usize, len: usize) {
+        let next = |from| self.stack.try_next(sectors, from);
+        let mut asked = next(0);
+        while let Some(index) = asked.filter(|index| *index < end) {
+            self.stack.layers()[index].count_missed(len);
+            asked = next(index + 1);
+        }
+    }
+}
