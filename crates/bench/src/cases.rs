@@ -7,6 +7,8 @@ use disk_backend::Disk;
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// One row of the table.
 pub(crate) struct Case {
@@ -62,6 +64,13 @@ pub(crate) fn all() -> Vec<Case> {
             prepare: Box::new(two_writers),
         },
         Case {
+            name: "RAM, two threads, whole disk, 4 KiB 70/30 mixed: slowdown",
+            limit: "the copy's slowdown in own halves",
+            goal: 1.0 / 0.9,
+            operation_count: 200_000,
+            prepare: Box::new(two_mixed),
+        },
+        Case {
             name: "64 layers, 4 KiB read of sectors no upper layer covers",
             limit: "1 layer",
             goal: 1.5,
@@ -106,7 +115,94 @@ pub(crate) fn all() -> Vec<Case> {
             }),
         },
     ]);
+    cases.extend(against_the_clock());
     cases
+}
+
+/// Cases that are held against a time and not against something else that is done.
+fn against_the_clock() -> Vec<Case> {
+    const MS: f64 = 1e6;
+    let case = |name, limit, limit_ns, measure: fn() -> f64| Case {
+        name,
+        limit,
+        goal: 1.0,
+        operation_count: 1,
+        prepare: Box::new(move || {
+            Pair::new(Box::new(move |_| measure()), Box::new(move |_| limit_ns))
+        }),
+    };
+    vec![
+        case(
+            "RAM, unmap of a full 1 GiB disk: until it completes",
+            "5 ms",
+            5.0 * MS,
+            || unmap_of_all().completed_ns,
+        ),
+        case(
+            "RAM, unmap of a full 1 GiB disk: longest 4 KiB read meanwhile",
+            "1 ms",
+            MS,
+            || unmap_of_all().longest_read_ns,
+        ),
+        case(
+            "RAM, unmap of a full 1 GiB disk: until the memory is back",
+            "1 s",
+            1000.0 * MS,
+            || unmap_of_all().given_back_ns,
+        ),
+        case("opening an empty 16 TiB RAM disk", "1 ms", MS, || {
+            time(1, |_| drop(disks::empty_of(16 << 40)))
+        }),
+    ]
+}
+
+/// How long things took, in nanoseconds.
+struct Unmapped {
+    completed_ns: f64,
+    longest_read_ns: f64,
+    given_back_ns: f64,
+}
+
+/// Unmaps a full disk of 1 GiB while another thread reads from its end.
+fn unmap_of_all() -> Unmapped {
+    const SIZE_BYTES: usize = 1 << 30;
+    /// What the process takes besides, and may take meanwhile.
+    const SLACK_BYTES: usize = 64 * MIB;
+    let before = resident_bytes();
+    let disk = disks::full_of(SIZE_BYTES);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut block = vec![0; 4 * KIB];
+            let mut longest = 0_f64;
+            while !is_over.load(Ordering::Relaxed) {
+                let read = time(1, |_| read(&disk, SIZE_BYTES - 4 * KIB, &mut block));
+                longest = longest.max(read);
+            }
+            longest
+        });
+        let start = Instant::now();
+        let sectors = (SIZE_BYTES / SECTOR_BYTES) as u64;
+        block_on(disk.unmap(0, sectors, false)).expect("memory can be given back");
+        let completed_ns = start.elapsed().as_nanos() as f64;
+        while resident_bytes() > before + SLACK_BYTES {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let given_back_ns = start.elapsed().as_nanos() as f64;
+        is_over.store(true, Ordering::Relaxed);
+        Unmapped {
+            completed_ns,
+            longest_read_ns: reader.join().expect("reads do not panic"),
+            given_back_ns,
+        }
+    })
+}
+
+/// The memory that this process has.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.map_or(0, |pages: usize| pages * 4096)
 }
 
 /// A few names, once.
@@ -183,26 +279,59 @@ fn first_writes() -> Pair {
     Pair::new(Box::new(ours), Box::new(limit))
 }
 
+/// The byte offset of an operation of 4 KiB in one half of the working set.
+fn in_half(number: u64) -> usize {
+    offset(number, 4 * KIB) % (WORKING_SET_BYTES / 2)
+}
+
 fn two_writers() -> Pair {
-    const SIZE: usize = 4 * KIB;
     let disk = disks::full();
-    let half = |number| offset(number, SIZE) % (WORKING_SET_BYTES / 2);
     let ours = move |count| {
         slowdown_of_two(count, |thread, count| {
-            let block = vec![thread as u8; SIZE];
+            let block = vec![thread as u8; 4 * KIB];
             let base = thread as usize * (WORKING_SET_BYTES / 2);
-            (0..count).for_each(|number| write(&disk, base + half(number), &block));
+            (0..count).for_each(|number| write(&disk, base + in_half(number), &block));
         })
     };
-    let halves = Memory::full().halves().map(Mutex::new);
-    let limit = move |count| {
+    Pair::new(Box::new(ours), copies_of_two(|_| false))
+}
+
+/// Two threads that meet now and then: no plain copy may, so the limit's stay in their halves.
+fn two_mixed() -> Pair {
+    const SIZE: usize = 4 * KIB;
+    let is_read = |number: u64| number % 10 < 7;
+    let disk = disks::full();
+    let ours = move |count: u64| {
         slowdown_of_two(count, |thread, count| {
-            let block = vec![thread as u8; SIZE];
-            let mut memory = halves[thread as usize].lock().expect("nobody panics");
-            (0..count).for_each(|number| memory.write(half(number), &block));
+            let mut block = vec![thread as u8; SIZE];
+            // Each thread goes its own way.
+            for number in 0..count {
+                let place = offset(number + thread * count, SIZE);
+                match is_read(number) {
+                    true => read(&disk, place, &mut block),
+                    false => write(&disk, place, &block),
+                }
+            }
         })
     };
-    Pair::new(Box::new(ours), Box::new(limit))
+    Pair::new(Box::new(ours), copies_of_two(is_read))
+}
+
+/// Plain copies of two threads, each in its half, to the memory unless `is_read`.
+fn copies_of_two(is_read: impl Fn(u64) -> bool + Sync + 'static) -> Side {
+    let halves = Memory::full().halves().map(Mutex::new);
+    Box::new(move |count| {
+        slowdown_of_two(count, |thread, count| {
+            let mut block = vec![thread as u8; 4 * KIB];
+            let mut memory = halves[thread as usize].lock().expect("nobody panics");
+            for number in 0..count {
+                match is_read(number) {
+                    true => memory.read(in_half(number), &mut block),
+                    false => memory.write(in_half(number), &block),
+                }
+            }
+        })
+    })
 }
 
 /// Reads of every 16th page of `depth` layers, from the one numbered `first` on: 0 for those that upper layers cover.

@@ -13,7 +13,11 @@ pub(crate) const SECTOR_BYTES: usize = 512;
 const PAGE_BYTES: usize = 4096;
 
 fn ram() -> RamDiskLayer {
-    RamDiskLayer::new(WORKING_SET_BYTES as u64).expect("a size of whole sectors")
+    ram_of(WORKING_SET_BYTES as u64)
+}
+
+fn ram_of(size_bytes: u64) -> RamDiskLayer {
+    RamDiskLayer::new(size_bytes).expect("a size of whole sectors")
 }
 
 fn stack(layers: Vec<LayerConfiguration>) -> Disk {
@@ -30,16 +34,26 @@ pub(crate) fn empty() -> Disk {
     stack(vec![plain(ram())])
 }
 
-/// A RAM disk of which every sector is data.
-pub(crate) fn full() -> Disk {
-    stack(vec![plain(full_layer())])
+/// One of this size.
+pub(crate) fn empty_of(size_bytes: u64) -> Disk {
+    stack(vec![plain(ram_of(size_bytes))])
 }
 
-fn full_layer() -> RamDiskLayer {
-    let layer = ram();
+/// A RAM disk of which every sector is data.
+pub(crate) fn full() -> Disk {
+    full_of(WORKING_SET_BYTES)
+}
+
+/// One of this size.
+pub(crate) fn full_of(size_bytes: usize) -> Disk {
+    stack(vec![plain(full_layer(size_bytes))])
+}
+
+fn full_layer(size_bytes: usize) -> RamDiskLayer {
+    let layer = ram_of(size_bytes as u64);
     let data = vec![1; 1 << 20];
     let host = HostBuffers::from_ref(&data);
-    for offset in (0..WORKING_SET_BYTES).step_by(data.len()) {
+    for offset in (0..size_bytes).step_by(data.len()) {
         let sector = (offset / SECTOR_BYTES) as u64;
         block_on(layer.write(&host.buffers(), sector, false)).expect("there is memory");
     }
@@ -59,7 +73,7 @@ pub(crate) fn deep(depth: u64) -> Disk {
         }
     }
     let mut layers: Vec<_> = uppers.into_iter().map(plain).collect();
-    layers.push(plain(full_layer()));
+    layers.push(plain(full_layer(WORKING_SET_BYTES)));
     stack(layers)
 }
 
@@ -74,14 +88,14 @@ pub(crate) fn cached() -> Disk {
         read_cache: true,
         ..plain(ram())
     };
-    stack(vec![cache, plain(full_layer())])
+    stack(vec![cache, plain(full_layer(WORKING_SET_BYTES))])
 }
 
 /// Two full RAM layers, the upper one a copy of the lower.
 pub(crate) fn mirrored() -> Disk {
     let through = LayerConfiguration {
         write_through: true,
-        ..plain(full_layer())
+        ..plain(full_layer(WORKING_SET_BYTES))
     };
-    stack(vec![through, plain(full_layer())])
+    stack(vec![through, plain(full_layer(WORKING_SET_BYTES))])
 }

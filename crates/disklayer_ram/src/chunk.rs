@@ -40,6 +40,15 @@ pub(crate) enum Slot {
     Stored(Box<Chunk>),
 }
 
+/// What clearing a slot took out of it.
+#[derive(Debug)]
+pub(crate) struct Cleared {
+    /// How many pages hold no data any more.
+    pub(crate) pages: usize,
+    /// The chunk, if nothing of it is left.
+    pub(crate) chunk: Option<Box<Chunk>>,
+}
+
 /// Sectors of one chunk, counted from its beginning.
 type Sectors = Range<usize>;
 
@@ -91,29 +100,38 @@ impl Slot {
         }
     }
 
-    /// Takes the content of sectors away: they become explicit zeros if `hide`, else absent. Returns how many pages are no
-    /// longer resident.
-    pub(crate) fn clear(&mut self, sector_shift: u32, sectors: Sectors, hide: bool) -> usize {
+    /// Takes the content of sectors away: they become explicit zeros if `hide`, else absent.
+    pub(crate) fn clear(&mut self, sector_shift: u32, sectors: Sectors, hide: bool) -> Cleared {
         let chunk_sectors = CHUNK_BYTES >> sector_shift;
         let is_whole = sectors == (0..chunk_sectors);
         match self {
-            Self::Absent if !hide => 0,
-            Self::Zero if hide => 0,
-            _ if is_whole => {
-                let pages = self.resident_pages();
-                *self = if hide { Self::Zero } else { Self::Absent };
-                pages
-            }
+            Self::Absent if !hide => Cleared::NOTHING,
+            Self::Zero if hide => Cleared::NOTHING,
+            _ if is_whole => Cleared {
+                pages: self.resident_pages(),
+                chunk: self.replace_chunk(if hide { Self::Zero } else { Self::Absent }),
+            },
             _ => {
                 let chunk = self.chunk_mut(sector_shift);
                 let pages = chunk.clear(sectors, hide);
-                if chunk.present.is_clear(0..chunk_sectors) {
-                    *self = Self::Absent;
+                let rest = if chunk.present.is_clear(0..chunk_sectors) {
+                    Some(Self::Absent)
                 } else if chunk.resident_count == 0 && chunk.present.is_set(0..chunk_sectors) {
-                    *self = Self::Zero;
-                }
-                pages
+                    Some(Self::Zero)
+                } else {
+                    None
+                };
+                let chunk = rest.and_then(|rest| self.replace_chunk(rest));
+                Cleared { pages, chunk }
             }
+        }
+    }
+
+    /// Puts a slot without a chunk in this place.
+    fn replace_chunk(&mut self, by: Self) -> Option<Box<Chunk>> {
+        match std::mem::replace(self, by) {
+            Self::Stored(chunk) => Some(chunk),
+            Self::Absent | Self::Zero => None,
         }
     }
 
@@ -138,6 +156,13 @@ impl Slot {
             Self::Absent | Self::Zero => unreachable!("a chunk was just put there"),
         }
     }
+}
+
+impl Cleared {
+    const NOTHING: Self = Self {
+        pages: 0,
+        chunk: None,
+    };
 }
 
 impl Chunk {
@@ -311,7 +336,7 @@ mod tests {
                     model[range].fill((SectorState::Data, byte));
                 }
                 Step::Clear { hide } => {
-                    resident -= slot.clear(sector_shift, range.clone(), hide);
+                    resident -= slot.clear(sector_shift, range.clone(), hide).pages;
                     let state = if hide {
                         SectorState::Zero
                     } else {

@@ -22,6 +22,7 @@
 
 mod bits;
 mod chunk;
+mod emptied;
 mod error;
 mod layer;
 mod resolve;

@@ -11,6 +11,7 @@
 //!   a step at a time, and waits for nobody's polling (C4).
 
 use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
+use crate::emptied::Emptied;
 use crate::table::Table;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use disk_layered::{LayerStatus, LayerWatch, SectorMarker, TryRead};
@@ -28,7 +29,7 @@ mod fill;
 mod torn;
 
 /// Steps over chunks that cost next to nothing and are taken without letting others run: about 100 us.
-const CHEAP_STEPS: u64 = 2048;
+const CHEAP_STEPS: u64 = 512;
 
 /// See the head of this module.
 #[derive(Debug)]
@@ -244,6 +245,7 @@ impl Store {
     pub(crate) async fn clear(&self, range: Range<u64>, hide: bool) -> Result<(), DiskError> {
         let mut at = range.start;
         let mut cheap_steps = 0;
+        let mut emptied = Emptied::default();
         while at < range.end {
             let piece = self.piece_at(at..range.end);
             at = piece.range.end;
@@ -256,14 +258,14 @@ impl Store {
                 at = self.skip_unmade(piece.chunk).clamp(at, range.end);
                 continue;
             };
-            let freed = {
+            let cleared = {
                 let mut slot = slot.write();
                 self.check_end(piece.range.end)?;
                 slot.clear(self.sector_shift, piece.sectors, hide)
             };
-            self.count_pages(PageCount::GivenBack, freed);
+            self.count_pages(PageCount::GivenBack, cleared.pages);
             cheap_steps += 1;
-            if (freed > 0 || cheap_steps == CHEAP_STEPS) && at < range.end {
+            if (!emptied.push(cleared) || cheap_steps == CHEAP_STEPS) && at < range.end {
                 cheap_steps = 0;
                 futures_lite::future::yield_now().await;
             }
@@ -381,9 +383,9 @@ impl Store {
                 continue;
             };
             cut_off.start = piece.range.end;
-            let freed = slot.write().clear(self.sector_shift, piece.sectors, false);
-            self.count_pages(PageCount::GivenBack, freed);
-            if freed > 0 {
+            let cleared = slot.write().clear(self.sector_shift, piece.sectors, false);
+            self.count_pages(PageCount::GivenBack, cleared.pages);
+            if cleared.pages > 0 {
                 break;
             }
         }

@@ -2,8 +2,9 @@
 
 use disk_backend::Disk;
 use disklayer_ram::ram_disk;
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use scsi_buffers::HostBuffers;
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -31,6 +32,7 @@ fn memory_is_taken_for_data_only_and_given_back() {
     a_page_written_at_random_costs_little_more_than_itself();
     a_full_disk_costs_two_percent_more_than_its_data();
     unmapping_gives_memory_back();
+    unmapping_all_gives_memory_back_soon();
 }
 
 fn an_empty_disk_of_16_tib_costs_less_than_1_mib() {
@@ -92,4 +94,21 @@ fn unmapping_gives_memory_back() {
     assert!(freed > 240 * MIB, "{freed} bytes");
     assert_eq!(read(&disk, 0, 8), [7; 4096]);
     assert_eq!(read(&disk, 8, 8), [0; 4096]);
+}
+
+/// On a thread of its own, so that neither the unmap nor anybody else waits for it.
+fn unmapping_all_gives_memory_back_soon() {
+    let disk = ram_disk(256 * MIB, false).unwrap();
+    let data = vec![7; MIB as usize];
+    for mib in 0..256 {
+        write(&disk, mib * MIB / 512, &data);
+    }
+    let full = resident_bytes();
+    let unmap = poll_once(disk.unmap(0, 256 * MIB / 512, false));
+    block_on(unmap).expect("it does not take long").unwrap();
+    assert_eq!(read(&disk, 0, 8), [0; 4096]);
+    // It ends when the memory is back; if it never is, the test does not end.
+    while full.saturating_sub(resident_bytes()) < 250 * MIB {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
