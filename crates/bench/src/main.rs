@@ -24,6 +24,18 @@ struct Args {
     /// Only the cases whose name contains this
     #[arg(long, default_value = "")]
     case: String,
+    /// Do so many operations of one side of one case and measure nothing, for a program that counts instructions
+    #[arg(long, requires = "side")]
+    operations: Option<u64>,
+    /// The side: `ours` or `limit`
+    #[arg(long, value_enum)]
+    side: Option<SideName>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SideName {
+    Ours,
+    Limit,
 }
 
 #[expect(clippy::print_stdout, reason = "what it prints is what it is for")]
@@ -34,6 +46,10 @@ fn main() {
             continue;
         }
         let mut pair = (case.prepare)();
+        if let (Some(operations), Some(side)) = (args.operations, args.side) {
+            pair.run(matches!(side, SideName::Ours), operations);
+            continue;
+        }
         for round in 0..=args.rounds {
             let (ours, limit) = pair.measure(case.operation_count);
             // The first round warms up, and pays for pages that nobody has touched.

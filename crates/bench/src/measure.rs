@@ -20,6 +20,16 @@ impl Pair {
     pub(crate) fn measure(&mut self, operation_count: u64) -> (f64, f64) {
         ((self.ours)(operation_count), (self.limit)(operation_count))
     }
+
+    /// Does so many operations of one side.
+    pub(crate) fn run(&mut self, is_ours: bool, operation_count: u64) {
+        let side = if is_ours {
+            &mut self.ours
+        } else {
+            &mut self.limit
+        };
+        side(operation_count);
+    }
 }
 
 /// A side that does its operations one after the other, each told its number.

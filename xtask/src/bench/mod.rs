@@ -3,6 +3,7 @@
 
 mod core;
 mod fio;
+mod instructions;
 mod nbd;
 mod server;
 mod stats;
@@ -14,6 +15,8 @@ use crate::workspace::Workspace;
 pub(crate) enum Command {
     /// Disks in process against plain copies of the same bytes
     Core(core::Args),
+    /// How many instructions a request executes, in process; the same on every machine of a kind
+    Instructions(instructions::Args),
     /// `platter serve` against `nbdkit memory`, driven by the same client
     Nbd(nbd::Args),
 }
@@ -21,6 +24,7 @@ pub(crate) enum Command {
 pub(crate) fn run(workspace: &Workspace, command: &Command) -> Fallible {
     match command {
         Command::Core(args) => core::run(workspace, args),
+        Command::Instructions(args) => instructions::run(workspace, args),
         Command::Nbd(args) => nbd::run(workspace, args),
     }
 }

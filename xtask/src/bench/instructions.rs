@@ -1,0 +1,115 @@
+//! `cargo xtask bench instructions`: what a request costs, counted and not timed, so that no noise of the machine is in it.
+//!
+//! Valgrind counts all of a program. So each side of a case runs twice, with some operations and with twice as many: the difference is
+//! that of the operations.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::peers::{self, Peer};
+use crate::workspace::Workspace;
+use crate::{Fallible, run};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only the cases whose name contains this
+    #[arg(long, default_value = "")]
+    case: String,
+}
+
+/// The hottest, as `bench` calls them.
+const CASES: &[&str] = &[
+    "RAM, 4 KiB random read",
+    "RAM, 4 KiB random overwrite",
+    "64 layers, 4 KiB read of sectors no upper layer covers",
+    "read cache over RAM, 4 KiB warm hit",
+    "read cache over RAM, 4 KiB cold miss",
+];
+
+/// How many operations the shorter run does.
+const OPERATIONS: u64 = 10_000;
+
+const PEERS: &[Peer] = &[Peer {
+    tool: "valgrind",
+    package: "valgrind",
+}];
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
+    let missing = peers::missing(PEERS);
+    if !missing.is_empty() {
+        return Err(format!(
+            "the count needs what is not here; install it with:\n  {}",
+            peers::install_line(&missing)
+        ));
+    }
+    let cases: Vec<_> = CASES
+        .iter()
+        .filter(|case| case.contains(&args.case))
+        .collect();
+    if cases.is_empty() {
+        return Err(format!(
+            "no case is called `{}`; there are:\n  {}",
+            args.case,
+            CASES.join("\n  ")
+        ));
+    }
+    run::run(run::cargo(workspace).args(["build", "--release", "--package", "bench"]))?;
+    let bench = workspace.target.join("release/bench");
+    println!("Instructions of one operation, and of its limit alone.\n");
+    println!("| case | ours | of the limit | besides |\n| --- | ---: | ---: | ---: |");
+    for case in cases {
+        let [ours, limit] = ["ours", "limit"].map(|side| per_operation(&bench, case, side));
+        println!("{}", row(case, ours?, limit?));
+    }
+    Ok(())
+}
+
+fn per_operation(bench: &Path, case: &str, side: &str) -> Fallible<u64> {
+    let few = count(bench, case, side, OPERATIONS)?;
+    let many = count(bench, case, side, 2 * OPERATIONS)?;
+    let difference = many.checked_sub(few);
+    let difference = difference.ok_or("twice as many operations executed fewer instructions")?;
+    Ok(difference / OPERATIONS)
+}
+
+/// The instructions of a program that does so many operations.
+fn count(bench: &Path, case: &str, side: &str, operations: u64) -> Fallible<u64> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--tool=cachegrind", "--cache-sim=no"])
+        .args(["--cachegrind-out-file=/dev/null", "--log-fd=1"])
+        .arg(bench)
+        .args(["--case", case, "--side", side])
+        .args(["--operations", &operations.to_string()]);
+    let output = run::output(&mut valgrind)?;
+    instructions(&output).ok_or_else(|| format!("valgrind printed no count:\n{output}"))
+}
+
+/// The count in a line such as `==7== I   refs:      1,234`.
+fn instructions(output: &str) -> Option<u64> {
+    let line = output.lines().find(|line| line.contains("refs:"))?;
+    let (_, number) = line.split_once("refs:")?;
+    number.trim().replace(',', "").parse().ok()
+}
+
+fn row(case: &str, ours: u64, limit: u64) -> String {
+    let besides = i128::from(ours) - i128::from(limit);
+    format!("| {case} | {ours} | {limit} | {besides} |")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_found_in_what_valgrind_prints() {
+        let output = "==7== Cachegrind\n==7== \n==7== I   refs:      1,174,400,518\n";
+        assert_eq!(instructions(output), Some(1_174_400_518));
+        assert_eq!(instructions("==7== killed\n"), None);
+    }
+
+    #[test]
+    fn a_row_says_what_is_besides_the_limit() {
+        assert_eq!(row("reads", 900, 300), "| reads | 900 | 300 | 600 |");
+    }
+}
