@@ -5,6 +5,7 @@
 
 use disk_backend::DiskError;
 use scsi_buffers::{BounceBuffer, BouncePool};
+use std::cell::Cell;
 use std::sync::LazyLock;
 
 /// What is kept for the next copies, in bytes. Copies are at most 1 MiB, and most are a few pages.
@@ -24,9 +25,41 @@ pub(crate) fn allocate(len: usize) -> Result<BounceBuffer, DiskError> {
     pooled.map_err(|_| DiskError::NoSpace)
 }
 
+/// Memory that each thread which needs it keeps, in bytes: as much as most requests have.
+const SCRATCH_BYTES: usize = 16 << 10;
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// Lets `work` have memory of `len` bytes, of unspecified content, while it runs; none if the system has none.
+pub(crate) fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
+    if len > SCRATCH_BYTES {
+        let mut copy = allocate(len).ok()?;
+        return copy.as_mut_slice().map(work);
+    }
+    // Work inside of work, as in a stack inside of a stack, finds none, and leaves its own.
+    let scratch = SCRATCH.take();
+    let mut scratch = scratch.unwrap_or_else(|| vec![0; SCRATCH_BYTES].into());
+    let result = work(&mut scratch[..len]);
+    SCRATCH.set(Some(scratch));
+    Some(result)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_inside_of_work_has_memory_of_its_own() {
+        let sum = with_scratch(4, |outer| {
+            outer.fill(1);
+            with_scratch(SCRATCH_BYTES, |inner| inner.fill(2)).unwrap();
+            with_scratch(SCRATCH_BYTES + 1, |inner| inner.fill(3)).unwrap();
+            outer.iter().map(|byte| u32::from(*byte)).sum::<u32>()
+        });
+        assert_eq!(sum, Some(4));
+    }
 
     /// One test: the pool is one for all of the process.
     #[test]

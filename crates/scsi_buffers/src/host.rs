@@ -13,6 +13,7 @@ use std::fmt;
 /// Its buffers cannot be pinned: the lender takes the memory back when this is dropped.
 pub struct HostBuffers<'a> {
     segments: SmallVec<[Segment<'a>; 2]>,
+    /// See [`HostList`].
     ends: SmallVec<[usize; 2]>,
     len: usize,
     direction: Direction,
@@ -21,12 +22,12 @@ pub struct HostBuffers<'a> {
 impl<'a> HostBuffers<'a> {
     /// Memory to write (a disk read), or to read.
     pub fn from_mut(bytes: &'a mut [u8]) -> Self {
-        Self::from_mut_slices([bytes])
+        Self::one(Segment::from_mut(bytes), Direction::ReadWrite)
     }
 
     /// Memory to read only (a disk write).
     pub fn from_ref(bytes: &'a [u8]) -> Self {
-        Self::from_slices([bytes])
+        Self::one(Segment::from_slice(bytes), Direction::ReadOnly)
     }
 
     /// Several stretches of memory to write or to read, in this order.
@@ -49,6 +50,17 @@ impl<'a> HostBuffers<'a> {
             slices.into_iter().map(Segment::from_slice),
             Direction::ReadOnly,
         )
+    }
+
+    fn one(segment: Segment<'a>, direction: Direction) -> Self {
+        let mut segments = SmallVec::new();
+        segments.push(segment);
+        HostBuffers {
+            len: segment.len(),
+            segments,
+            ends: SmallVec::new(),
+            direction,
+        }
     }
 
     fn new(segments: impl Iterator<Item = Segment<'a>>, direction: Direction) -> Self {

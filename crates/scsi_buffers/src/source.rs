@@ -29,7 +29,8 @@ pub(crate) enum Source<'a> {
     Guest(&'a GuestMemory, GuestList<'a>),
 }
 
-/// Host segments in order. `ends[i]` is the number of bytes in the entries up to and including `i`.
+/// Host segments in order. `ends[i]` is the number of bytes in the entries up to and including `i`; there may be none for a single
+/// segment.
 #[derive(Clone, Copy)]
 pub(crate) struct HostList<'a> {
     pub(crate) segments: &'a [Segment<'a>],

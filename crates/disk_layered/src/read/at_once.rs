@@ -3,7 +3,7 @@
 use super::{MISS_BYTES_MAX, Pass};
 use crate::{TryRead, copies};
 use guestmem::MemoryWrite;
-use scsi_buffers::RequestBuffers;
+use scsi_buffers::{HostBuffers, RequestBuffers};
 use std::ops::Range;
 
 /// Where the sectors of a request were found.
@@ -76,15 +76,19 @@ impl Pass<'_> {
         if buffers.len() > MISS_BYTES_MAX || self.observation.is_some() {
             return None;
         }
-        let copy = copies::allocate(buffers.len()).ok()?;
-        let found = self.search(&copy.buffers(true), sectors, cache + 1, shown);
-        let Place::Layer(index) = found else {
-            return None;
-        };
-        let memory = copy.buffers(false);
-        buffers.copy_from(&memory).ok()?;
-        let is_kept = self.stack.layers()[cache].try_fill(&memory, sectors.start);
-        is_kept.then_some(index)
+        let fetched = copies::with_scratch(buffers.len(), |copy| {
+            let host = HostBuffers::from_mut(copy);
+            let found = self.search(&host.buffers(), sectors, cache + 1, shown);
+            let Place::Layer(index) = found else {
+                return None;
+            };
+            drop(host);
+            buffers.writer().write(copy).ok()?;
+            let host = HostBuffers::from_ref(copy);
+            let is_kept = self.stack.layers()[cache].try_fill(&host.buffers(), sectors.start);
+            is_kept.then_some(index)
+        });
+        fetched.flatten()
     }
 
     /// Counts that the layers above this one were asked, and had nothing.
