@@ -5,6 +5,7 @@
 
 use crate::leaks::{Watch, bound_memory};
 use crate::policy::may_open_without_files;
+use crate::wrapped::Wrapped;
 use disk_resolver::resolver;
 use disklayer_ram::ram_disk;
 use frontend_nbd::{Export, Limits, Server, ServerHandle};
@@ -26,13 +27,16 @@ pub fn run(bytes: &[u8]) {
     {
         let disk = ram_disk(64 << 10, false).expect("a disk");
         let export = Export::new("disk", disk).expect("an export");
-        let server = Server::new([export], Limits::default()).expect("a server");
+        let wrapped = Wrapped::new();
+        let throttled = Export::new("throttled", wrapped.other.clone()).expect("an export");
+        let server = Server::new([export, throttled], Limits::default()).expect("a server");
         let handle = server.handle();
         let lines: Vec<&[u8]> = bytes
             .split_inclusive(|byte| *byte == b'\n')
             .filter(|line| may_be_sent(line))
             .collect();
         talk(&handle, &lines);
+        wrapped.set_free();
         handle
             .export_names()
             .iter()

@@ -1,10 +1,11 @@
-//! Paths and updates on the tree of a server with a disk made of layers.
+//! Paths and updates on the tree of a server with a disk made of layers, and disks behind wrappers.
 //!
 //! Each line is a path, or `path=value`. An error names the path. What was changed is what is shown afterwards, and whatever was changed, the
-//! disk can be used, up to its last sector.
+//! disk made of layers can be used, up to its last sector; those behind wrappers once their rules, limits and delays are gone.
 
 use crate::layer_spec::check_line;
 use crate::leaks::{Watch, bound_memory};
+use crate::wrapped::Wrapped;
 use disk_backend::Disk;
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use disklayer_ram::{LazyRamDiskLayer, ram_disk};
@@ -17,6 +18,8 @@ static WATCH: Watch = Watch::new();
 const MEMORY_BYTES_MAX: usize = 128 << 20;
 const SECTOR: usize = 512;
 const LINES_MAX: usize = 32;
+/// What is done when it is set: it shows nothing afterwards.
+const COMMANDS: [&str; 4] = ["add", "drop_unflushed", "release", "remove"];
 
 /// One run.
 pub fn run(bytes: &[u8]) {
@@ -26,8 +29,15 @@ pub fn run(bytes: &[u8]) {
     bound_memory(MEMORY_BYTES_MAX);
     {
         let disk = layered();
-        let export = Export::new("disk", disk.clone()).expect("an export");
-        let server = Server::new([export], Limits::default()).expect("a server");
+        let wrapped = Wrapped::new();
+        let exports = [
+            ("disk", &disk),
+            ("wrapped", &wrapped.disk),
+            ("other", &wrapped.other),
+        ];
+        let exports = exports.map(|(name, disk)| Export::new(name, disk.clone()));
+        let exports = exports.map(|export| export.expect("an export"));
+        let server = Server::new(exports, Limits::default()).expect("a server");
         let tree = server.handle();
         for line in text.lines().take(LINES_MAX) {
             match line.split_once('=') {
@@ -35,7 +45,10 @@ pub fn run(bytes: &[u8]) {
                 None => look(&tree, line),
             }
             check_disk(&disk);
+            wrapped.try_requests();
         }
+        wrapped.set_free();
+        wrapped.check();
     }
     WATCH.run_ended();
 }
@@ -74,12 +87,18 @@ fn look(tree: &ServerHandle, line: &str) {
 
 fn update(tree: &ServerHandle, path: &str, value: &str) {
     match block_on(inspect::update(path, value, tree)) {
+        Ok(_) if is_command(path) => {}
         Ok(changed) => {
             let shown = block_on(inspect::inspect(path, None, tree));
             assert_eq!(shown.expect("it is there"), changed, "{path}={value}");
         }
         Err(error) => check_error(&error, path),
     }
+}
+
+fn is_command(path: &str) -> bool {
+    let last = names(path).pop();
+    last.is_some_and(|last| COMMANDS.contains(&last.as_str()))
 }
 
 fn check_error(error: &InspectError, path: &str) {

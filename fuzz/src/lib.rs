@@ -35,6 +35,7 @@ pub mod stack_operations;
 
 mod policy;
 mod server;
+mod wrapped;
 
 /// Counts what is allocated, and refuses what is beyond a target's bound.
 #[global_allocator]

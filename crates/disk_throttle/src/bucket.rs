@@ -52,13 +52,25 @@ impl Bucket {
         self.level -= i128::from(units) * NANO;
     }
 
+    /// Takes back what was taken for nothing, as far as there is room for it.
+    pub(crate) fn give_back(&mut self, units: u64, now: Moment) {
+        self.fill(now);
+        self.level = self.capacity().min(self.level + i128::from(units) * NANO);
+    }
+
+    /// How long units take to flow in, in nanoseconds.
+    pub(crate) fn time_ns(&self, units: u64) -> u128 {
+        (u128::from(units) * NANO.unsigned_abs()).div_ceil(self.limit.units_per_second.into())
+    }
+
     /// What it holds at a moment, in whole units; negative: how much is owed.
     pub(crate) fn units_at(mut self, now: Moment) -> i128 {
         self.fill(now);
         self.level.div_euclid(NANO)
     }
 
-    fn fill(&mut self, now: Moment) {
+    /// Lets flow in what does until a moment, before which nothing is taken any more.
+    pub(crate) fn fill(&mut self, now: Moment) {
         let elapsed_ns = i128::try_from(now.since(self.at).as_nanos()).unwrap_or(i128::MAX);
         let filled = elapsed_ns.saturating_mul(self.limit.units_per_second.into());
         self.level = self.level.saturating_add(filled).min(self.capacity());
@@ -68,11 +80,6 @@ impl Bucket {
     fn capacity(&self) -> i128 {
         i128::from(self.limit.burst_units) * NANO
     }
-}
-
-/// How long units take at a limit, in nanoseconds.
-pub(crate) fn time_ns(limit: Limit, units: u64) -> u128 {
-    (u128::from(units) * NANO.unsigned_abs()).div_ceil(limit.units_per_second.into())
 }
 
 /// As long as a duration can be, if it is longer.

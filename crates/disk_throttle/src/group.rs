@@ -1,7 +1,7 @@
 //! A group: its schedule, and the alarm that lets requests begin.
 //!
 //! Invariants:
-//! - G1: while somebody waits, one sleep of the clock has the alarm as its waker, until the moment of the first of the order. The clock
+//! - G1: while somebody waits, one sleep of the clock has the alarm as its waker, until the first moment of those who are next (S2). The clock
 //!   rings it whatever the users of the disks poll, drop or forget; who is due is let go by the ring (C4).
 //! - G2: no waker of a user is called, cloned or dropped while the schedule is locked: those are calls to code of others.
 
@@ -30,7 +30,7 @@ pub struct ThrottleGroup(pub(crate) Arc<Core>);
 pub struct GroupStatus {
     /// How many bytes may begin at once; negative: how many are owed. None without a limit.
     pub available_bytes: Option<i128>,
-    /// How many operations may begin at once; negative: how many are owed. None without a limit.
+    /// How many operations may begin at once, without those that wait for their bytes. None without a limit.
     pub available_operations: Option<i128>,
     /// How many requests wait.
     pub waiting: usize,
@@ -169,7 +169,7 @@ impl Core {
 
     pub(crate) fn leave(&self, member: Member) {
         let mut forgotten = Wakers::new();
-        self.change(|schedule, _| schedule.leave(member, &mut forgotten));
+        self.change(|schedule, now| schedule.leave(member, now, &mut forgotten));
         drop(forgotten); // G2
     }
 
@@ -239,7 +239,7 @@ impl Drop for Admission<'_> {
             state.schedule.waker_of(member, number).is_some()
         };
         if is_waiting {
-            let change = |schedule: &mut Schedule, _| schedule.give_up(member, number);
+            let change = |schedule: &mut Schedule, now| schedule.give_up(member, number, now);
             drop(self.core.change(change)); // G2
         }
     }

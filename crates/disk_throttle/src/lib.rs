@@ -21,11 +21,11 @@
 //! # }).unwrap();
 //! ```
 //!
-//! **Guarantees.** In any time a group begins what its buckets hold and what flows into them, and not more, but for one request that is larger
-//! than a bucket: it begins when the bucket is full, and nothing else that takes of this bucket does until its debt is repaid. Disks that
-//! wait share alike, by the time that their requests take; what takes nothing that is limited waits for no other disk. Who waits is let go
-//! by the clock: no request waits for another's polling (C4). A request that is dropped or forgotten while it waits never happens (C9);
-//! a dropped one takes nothing. Without limits a request costs what a nested disk costs.
+//! **Guarantees.** In any time a group begins what its buckets hold and what flows into them, and not more, but for one request of more bytes
+//! than their bucket holds, after which nothing takes bytes until its debt is repaid, and for an operation of each disk that waited for bytes.
+//! Disks that wait share alike what they wait for, and nobody waits for a bucket of which he takes nothing, but for his own disk's order.
+//! Who waits is let go by the clock: no request waits for another's polling (C4). A request that is dropped or forgotten while it waits
+//! never happens (C9); a dropped one takes nothing. Without limits a request costs what a nested disk costs.
 //!
 //! **What it does not do.** It bounds what begins, not how much is under way, nor how long that takes (`disk_delay`). Flushes and
 //! metadata are free; an unmap, and a zeroing that may not write, take an operation and no bytes.
@@ -34,6 +34,7 @@
 
 mod bucket;
 mod disk;
+mod gate;
 mod group;
 mod groups;
 mod handle;

@@ -1,21 +1,25 @@
 //! Who may begin when: the arithmetic of a group, without waiting.
 //!
+//! A request passes one [`Gate`] after another, that of operations and then that of bytes, and takes what it costs at each. Then it begins.
+//!
 //! Invariants:
 //! - S1: a request that waits is in the line of its disk until its moment comes or it goes. Not being there any more is how it knows that
 //!   it may begin.
-//! - S2: each line that is not empty has its first request in `heads`, and only the first of the heads has a moment. Nothing but buckets,
-//!   limits and order decides it, so it needs nobody's polling (C4).
-//! - S3: a line is left in the order of arrival. Between lines, start-time fair queueing: a head's place is where the request that was
-//!   admitted before it from the same line ended, but not before the place of the last one that was admitted at all; a request is
-//!   as long as the time of the group that it takes. Heads are admitted in the order of their places.
-//! - S4: a request that takes nothing of any limited bucket is free: it waits for what came before it in its own line, never for the debt
-//!   of another. It has no place in the order and changes none, so it costs its disk no turn.
+//! - S2: each line that is not empty has its first request at one gate, and only the first of each gate has a moment. Nothing but
+//!   buckets, limits and order decides it, so it needs nobody's polling (C4).
+//! - S3: a line is left in the order of arrival. Between lines each gate has an order of its own (T1), so a request waits for the buckets
+//!   of which it takes something, and never for another disk's turn at, or debt of, one of which it takes nothing.
+//! - S4: nobody waits for ever. Who waits at a gate passes it (T2), and has what he took there while he waits at the next one: nobody can
+//!   take it meanwhile, and no two wait for each other, because all pass the gates in the same order.
+//! - S5: so what a bucket has given may begin later. Of bytes, which are taken last, nothing does; of operations at most one for each disk.
+//!   That is why operations come first.
+//! - S6: what a request has taken that goes without beginning is given back, and its line ends where it did before it.
 
-use crate::bucket::{Bucket, time_ns};
-use crate::limits::{Limit, Limits};
+use crate::gate::{Gate, Head};
+use crate::limits::Limits;
 use clock::Moment;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::task::Waker;
 
 /// What a request takes.
@@ -24,6 +28,16 @@ pub(crate) struct Cost {
     pub(crate) bytes: u64,
     pub(crate) operations: u64,
 }
+
+impl Cost {
+    /// At each of the gates.
+    fn units(self) -> [u64; GATES] {
+        [self.operations, self.bytes]
+    }
+}
+
+/// How many gates there are: of operations, then of bytes.
+const GATES: usize = 2;
 
 /// The number of a request that waits.
 pub(crate) type TicketNumber = u64;
@@ -43,40 +57,42 @@ struct Ticket {
 }
 
 /// The requests of one disk that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
     tickets: BTreeMap<TicketNumber, Ticket>,
-    /// Where the request ended that was admitted last.
-    end: u128,
-    /// Where the first one is in the order of heads, if there is one.
-    head: Option<Head>,
+    /// The gate at which the first one waits, if there is one. It has passed those before.
+    head: Option<(usize, Head)>,
+    /// Where the request ended that passed each gate last.
+    ends: [u128; GATES],
+    /// The same before the first one passed any (S6).
+    ends_before: [u128; GATES],
+    /// When it was left last.
+    left: Moment,
 }
 
 impl Line {
-    fn first(&self) -> Option<(TicketNumber, Cost)> {
-        let (&number, ticket) = self.tickets.first_key_value()?;
-        Some((number, ticket.cost))
+    fn new() -> Self {
+        Self {
+            tickets: BTreeMap::new(),
+            head: None,
+            ends: [0; GATES],
+            ends_before: [0; GATES],
+            left: Moment::ORIGIN,
+        }
     }
-}
 
-/// The first request of a line: free ones before all others (S4), those by their places, and then by their numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Head {
-    takes_something: bool,
-    place: u128,
-    number: TicketNumber,
-    member: Member,
+    /// Forgets where all requests ended: at these places others are now.
+    fn end_at(&mut self, places: [u128; GATES]) {
+        self.ends = places;
+        self.ends_before = places;
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Schedule {
     limits: Limits,
-    bytes: Option<Bucket>,
-    operations: Option<Bucket>,
+    gates: [Gate; GATES],
     lines: BTreeMap<Member, Line>,
-    heads: BTreeSet<Head>,
-    /// The place of the request that was admitted last.
-    place: u128,
     tickets_made: u64,
     members_made: u64,
 }
@@ -84,14 +100,11 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// The limits were checked.
     pub(crate) fn new(limits: Limits, now: Moment) -> Self {
-        let full = |limit: Limit| Bucket::new(limit, now);
+        let gates = [limits.operations(), limits.bytes()];
         Self {
             limits,
-            bytes: limits.bytes().map(full),
-            operations: limits.operations().map(full),
+            gates: gates.map(|limit| Gate::new(limit, now)),
             lines: BTreeMap::new(),
-            heads: BTreeSet::new(),
-            place: 0,
             tickets_made: 0,
             members_made: 0,
         }
@@ -104,16 +117,14 @@ impl Schedule {
     pub(crate) fn join(&mut self) -> Member {
         let member = self.members_made;
         self.members_made += 1;
-        self.lines.insert(member, Line::default());
+        self.lines.insert(member, Line::new());
         member
     }
 
     /// Takes a disk out. What waits in its line has been forgotten, or it would have the disk.
-    pub(crate) fn leave(&mut self, member: Member, wakers: &mut Wakers) {
+    pub(crate) fn leave(&mut self, member: Member, now: Moment, wakers: &mut Wakers) {
+        self.step_back(member, now);
         if let Some(line) = self.lines.remove(&member) {
-            if let Some(head) = line.head {
-                self.heads.remove(&head);
-            }
             let tickets = line.tickets.into_values();
             wakers.extend(tickets.filter_map(|ticket| ticket.waker));
         }
@@ -129,7 +140,8 @@ impl Schedule {
 
     /// What the buckets hold, of bytes and of operations.
     pub(crate) fn available(&self, now: Moment) -> [Option<i128>; 2] {
-        [self.bytes, self.operations].map(|bucket| Some(bucket?.units_at(now)))
+        let [operations, bytes] = &self.gates;
+        [bytes, operations].map(|gate| gate.available(now))
     }
 
     /// Admits a request at once, or gives it a ticket. All that was due before has been admitted.
@@ -139,56 +151,65 @@ impl Schedule {
         cost: Cost,
         now: Moment,
     ) -> Option<TicketNumber> {
-        let is_first = match self.is_free(cost) {
-            true => self.is_line_empty(member),
-            false => self.heads.is_empty(),
-        };
-        if is_first && self.ready_at(cost, now) <= now {
-            let place = self.place_in(member);
-            self.admit(member, place, cost, now);
+        let line = self.lines.entry(member).or_insert_with(Line::new);
+        let is_first = line.tickets.is_empty();
+        let mut passed_count = 0;
+        if is_first {
+            line.ends_before = line.ends;
+            let gates = self.gates.iter_mut().zip(&mut line.ends);
+            let mut gates = gates.zip(cost.units());
+            passed_count = gates
+                .position(|((gate, end), units)| !gate.pass_at_once(units, end, now))
+                .unwrap_or(GATES);
+        }
+        if passed_count == GATES {
             return None;
         }
         let number = self.tickets_made;
         self.tickets_made += 1;
-        let line = self.lines.entry(member).or_default();
         let ticket = Ticket {
             cost,
             arrived: now,
             waker: None,
         };
         line.tickets.insert(number, ticket);
-        if line.tickets.len() == 1 {
-            self.choose_head(member);
+        if is_first {
+            self.wait_at(passed_count, member, now);
         }
         Some(number)
     }
 
     /// Admits all those whose moment has come, and says when that of the next one does.
     pub(crate) fn settle(&mut self, now: Moment, wakers: &mut Wakers) -> Option<Moment> {
+        debug_assert!(self.are_heads_those_of_lines(), "S2");
         loop {
-            let &Head {
-                place,
-                number,
-                member,
-                ..
-            } = self.heads.first()?;
-            let Ticket { cost, arrived, .. } = self.lines[&member].tickets[&number];
-            let moment = self.ready_at(cost, arrived);
+            let (gate, moment, head) = self.next()?;
             if moment > now {
                 return Some(moment);
             }
-            wakers.extend(self.give_up(member, number));
             // At its moment, and not now: time that passed before somebody looked is not lost.
-            self.admit(member, place, cost, moment);
-            self.choose_head(member);
+            self.pass(gate, &head, moment, wakers);
         }
     }
 
     /// Takes a request out of its line. Whoever is behind it comes sooner.
-    pub(crate) fn give_up(&mut self, member: Member, number: TicketNumber) -> Option<Waker> {
+    pub(crate) fn give_up(
+        &mut self,
+        member: Member,
+        number: TicketNumber,
+        now: Moment,
+    ) -> Option<Waker> {
+        let line = self.lines.get(&member)?;
+        let (&first, _) = line.tickets.first_key_value()?;
+        if first == number {
+            self.step_back(member, now);
+        }
         let line = self.lines.get_mut(&member)?;
         let ticket = line.tickets.remove(&number)?;
-        self.choose_head(member);
+        if first == number {
+            line.left = now;
+            self.begin_line(member);
+        }
         ticket.waker
     }
 
@@ -204,104 +225,107 @@ impl Schedule {
             .map(|ticket| &mut ticket.waker)
     }
 
-    /// Other limits, for those who wait too. Debts stay; a bucket that was not there before is full.
+    /// Other limits, for those who wait too.
     pub(crate) fn change(&mut self, limits: Limits, now: Moment) {
-        let change = |bucket: Option<Bucket>, limit: Option<Limit>| match (bucket, limit) {
-            (Some(bucket), Some(limit)) => Some(bucket.with_limit(limit, now)),
-            (_, limit) => limit.map(|limit| Bucket::new(limit, now)),
-        };
-        self.bytes = change(self.bytes, limits.bytes());
-        self.operations = change(self.operations, limits.operations());
+        let was_limited = self.gates.each_ref().map(Gate::is_limited);
+        let [operations, bytes] = &mut self.gates;
+        let places = [
+            operations.change(limits.operations(), now),
+            bytes.change(limits.bytes(), now),
+        ];
         self.limits = limits;
-        // Places were times under the old limits: those of the lines that wait begin anew, side by side.
         let members: Vec<Member> = self.lines.keys().copied().collect();
         for member in members {
-            self.lines
-                .entry(member)
-                .and_modify(|line| line.end = self.place);
-            self.choose_head(member);
+            let Some(line) = self.lines.get_mut(&member) else {
+                continue;
+            };
+            line.end_at(places);
+            if let Some((gate, head)) = line.head.take() {
+                self.gates[gate].remove(&head, now);
+                // Who went through a gate without a bucket has nothing of the one that is there now.
+                let first_new = was_limited.iter().position(|was_limited| !was_limited);
+                self.wait_at(gate.min(first_new.unwrap_or(gate)), member, head.since);
+            }
         }
     }
 
-    /// Whether a request takes nothing that is limited now (S4).
-    fn is_free(&self, cost: Cost) -> bool {
-        let buckets = [
-            (&self.bytes, cost.bytes),
-            (&self.operations, cost.operations),
-        ];
-        buckets
-            .into_iter()
-            .all(|(bucket, units)| bucket.is_none() || units == 0)
+    /// S2.
+    fn are_heads_those_of_lines(&self) -> bool {
+        let count: usize = self.gates.iter().map(Gate::waiting_count).sum();
+        let heads = self.lines.values().filter_map(|line| line.head.as_ref());
+        let is_right = |line: &Line| match (&line.head, line.tickets.first_key_value()) {
+            (Some((gate, head)), Some((&number, _))) => self.gates[*gate].has(head, number),
+            (head, first) => head.is_none() && first.is_none(),
+        };
+        count == heads.count() && self.lines.values().all(is_right)
     }
 
-    fn is_line_empty(&self, member: Member) -> bool {
-        let line = self.lines.get(&member);
-        line.is_none_or(|line| line.tickets.is_empty())
+    /// The next to pass a gate, which one, and when. At the same moment, the first gate: who passes it is in the order of the next in time.
+    fn next(&self) -> Option<(usize, Moment, Head)> {
+        let gates = self.gates.iter().enumerate();
+        let nexts = gates.filter_map(|(index, gate)| {
+            let (moment, head) = gate.next()?;
+            Some((index, moment, head))
+        });
+        nexts.min_by_key(|&(index, moment, _)| (moment, index))
     }
 
-    /// Where the next request of a line is in the order.
-    fn place_in(&self, member: Member) -> u128 {
-        let end = self.lines.get(&member).map_or(0, |line| line.end);
-        end.max(self.place)
+    /// Lets the first request of a line pass a gate. Behind the last one it begins.
+    fn pass(&mut self, gate: usize, head: &Head, moment: Moment, wakers: &mut Wakers) {
+        let Some(line) = self.lines.get_mut(&head.member) else {
+            return;
+        };
+        self.gates[gate].pass(head, &mut line.ends[gate], moment);
+        if gate + 1 < GATES {
+            self.wait_at(gate + 1, head.member, moment);
+            return;
+        }
+        line.head = None;
+        line.left = moment;
+        let begun = line.tickets.pop_first();
+        wakers.extend(begun.and_then(|(_, ticket)| ticket.waker));
+        self.begin_line(head.member);
     }
 
-    /// Puts the first request of a line among the heads, in place of the one that is there (S2).
-    fn choose_head(&mut self, member: Member) {
-        let place = self.place_in(member);
-        let first = self.lines.get(&member).and_then(Line::first);
-        let takes_something = first.is_some_and(|(_, cost)| !self.is_free(cost));
+    /// Puts the first request of a line, if there is one, at the first gate (S2).
+    fn begin_line(&mut self, member: Member) {
         let Some(line) = self.lines.get_mut(&member) else {
             return;
         };
-        if let Some(head) = line.head.take() {
-            self.heads.remove(&head);
-        }
-        if let Some((number, _)) = first {
-            let head = Head {
-                takes_something,
-                place,
-                number,
-                member,
-            };
-            line.head = Some(head);
-            self.heads.insert(head);
+        line.ends_before = line.ends;
+        if let Some((_, ticket)) = line.tickets.first_key_value() {
+            let since = ticket.arrived.max(line.left);
+            self.wait_at(0, member, since);
         }
     }
 
-    /// How much time of the group a request takes, in nanoseconds: that of the limit that takes longer.
-    fn length(&self, cost: Cost) -> u128 {
-        let bytes_ns = self.limits.bytes().map(|limit| time_ns(limit, cost.bytes));
-        let operations = self.limits.operations();
-        let operations_ns = operations.map(|limit| time_ns(limit, cost.operations));
-        bytes_ns.max(operations_ns).unwrap_or(0)
-    }
-
-    /// When a request may begin that is the first, and not before `earliest`.
-    fn ready_at(&self, cost: Cost, earliest: Moment) -> Moment {
-        let mut moment = earliest;
-        for (bucket, units) in [(self.bytes, cost.bytes), (self.operations, cost.operations)] {
-            // What takes nothing of a bucket need not wait until its debt is repaid.
-            if let Some(bucket) = bucket.filter(|_| units > 0) {
-                moment = moment.max(bucket.ready_at(units));
-            }
-        }
-        moment
-    }
-
-    fn admit(&mut self, member: Member, place: u128, cost: Cost, moment: Moment) {
-        if self.is_free(cost) {
+    /// Puts the first request of a line at a gate.
+    fn wait_at(&mut self, gate: usize, member: Member, since: Moment) {
+        let Some(line) = self.lines.get_mut(&member) else {
             return;
-        }
-        self.place = self.place.max(place);
-        let end = place.saturating_add(self.length(cost));
-        let line = self.lines.entry(member);
-        line.and_modify(|line| line.end = end);
-        for (bucket, units) in [
-            (&mut self.bytes, cost.bytes),
-            (&mut self.operations, cost.operations),
-        ] {
-            if let Some(bucket) = bucket.as_mut().filter(|_| units > 0) {
-                bucket.take(units, moment);
+        };
+        let Some((&number, ticket)) = line.tickets.first_key_value() else {
+            return;
+        };
+        let units = ticket.cost.units()[gate];
+        let head = self.gates[gate].wait(member, number, units, line.ends[gate], since);
+        line.head = Some((gate, head));
+    }
+
+    /// Takes the first request of a line away from its gate, and gives back what it took at others (S6).
+    fn step_back(&mut self, member: Member, now: Moment) {
+        let Some(line) = self.lines.get_mut(&member) else {
+            return;
+        };
+        let Some((waits_at, head)) = line.head.take() else {
+            return;
+        };
+        self.gates[waits_at].remove(&head, now);
+        line.ends = line.ends_before;
+        if let Some((_, ticket)) = line.tickets.first_key_value() {
+            let passed = self.gates.iter_mut().zip(ticket.cost.units());
+            for (gate, units) in passed.take(waits_at) {
+                gate.give_back(units, now);
             }
         }
     }

@@ -85,6 +85,91 @@ fn what_takes_nothing_of_a_limit_does_not_wait_for_the_debt_of_another_disk() {
 }
 
 #[test]
+fn an_unmap_waits_for_operations_and_not_for_the_bytes_that_another_disk_waits_for() {
+    let mut limits = bytes(512, 1);
+    limits.operations_per_second = Some(10);
+    limits.burst_operations = Some(2);
+    let world = World::new(limits);
+    let (debtor, first, other) = (world.disk(), world.disk(), world.disk());
+    assert!(Begun::write(&debtor, 100).is_done());
+    assert_eq!(world.group.status().available_bytes, Some(1 - 51_200));
+    world.time.advance(SECOND);
+    let mut in_debt = polled(Begun::write(&first, 1));
+    assert!(Begun::unmap(&other).is_done());
+    // Now there is no operation left: the next one comes in a tenth of a second, and not after a hundred.
+    let mut next = polled(Begun::unmap(&other));
+    assert!(!next.is_done());
+    world.time.advance(SECOND / 10);
+    assert!(next.is_done() && !in_debt.is_done());
+    // Of one disk the order stays.
+    let mut behind_it = polled(Begun::unmap(&first));
+    world.time.advance(98 * SECOND);
+    assert!(!behind_it.is_done());
+    world.time.advance(SECOND);
+    assert!(in_debt.is_done() && behind_it.is_done());
+}
+
+#[test]
+fn who_gives_up_waiting_for_bytes_gives_its_operation_back() {
+    let mut limits = bytes(512, 1);
+    limits.operations_per_second = Some(1);
+    let world = World::new(limits);
+    let (first, other) = (world.disk(), world.disk());
+    assert!(Begun::write(&first, 100).is_done());
+    world.time.advance(SECOND);
+    for _ in 0..3 {
+        let waits_for_bytes = polled(Begun::write(&first, 1));
+        assert_eq!(world.group.status().available_operations, Some(0));
+        let mut waits_for_an_operation = polled(Begun::unmap(&other));
+        assert!(!waits_for_an_operation.is_done());
+        drop(waits_for_an_operation);
+        drop(waits_for_bytes);
+        assert_eq!(world.group.status().available_operations, Some(1));
+    }
+    let waits_for_bytes = polled(Begun::write(&first, 1));
+    let mut waits_for_an_operation = polled(Begun::unmap(&other));
+    drop(waits_for_bytes);
+    assert!(waits_for_an_operation.is_done());
+}
+
+#[test]
+fn who_waits_for_bytes_and_who_waits_for_operations_share_each_alike() {
+    let mut limits = bytes(1 << 20, 1);
+    limits.operations_per_second = Some(1000);
+    let world = World::new(limits);
+    let (large, small, unmaps) = (world.disk(), world.disk(), world.disk());
+    let makes: [&dyn Fn() -> Begun; 3] = [
+        &|| Begun::write(&large, 256),
+        &|| Begun::write(&small, 8),
+        &|| Begun::unmap(&unmaps),
+    ];
+    let end = 100 * SECOND;
+    let done = load(&world, &makes, 4, end);
+    // Bytes are short for the writers, and operations for who needs nothing else: he gets all that they leave.
+    let share = end.as_secs() * 2048 / 2;
+    for sectors in [done[0] * 256, done[1] * 8] {
+        assert!(sectors.abs_diff(share) <= 1024, "{sectors}: {done:?}");
+    }
+    let all: u64 = done.iter().sum();
+    assert!(all.abs_diff(1000 * end.as_secs()) <= 200, "{done:?}");
+}
+
+#[test]
+fn where_only_operations_are_short_disks_share_those_whatever_bytes_they_move() {
+    let mut limits = bytes(1 << 30, 1 << 20);
+    limits.operations_per_second = Some(10);
+    let world = World::new(limits);
+    let (large, small, unmaps) = (world.disk(), world.disk(), world.disk());
+    let makes: [&dyn Fn() -> Begun; 3] = [
+        &|| Begun::write(&large, 256),
+        &|| Begun::write(&small, 8),
+        &|| Begun::unmap(&unmaps),
+    ];
+    let done = load(&world, &makes, 4, 300 * SECOND);
+    assert!(done.iter().all(|done| done.abs_diff(1000) <= 2), "{done:?}");
+}
+
+#[test]
 fn a_dropped_request_takes_nothing_and_holds_up_nobody() {
     let world = World::new(operations(1, 1));
     let (disk, log) = world.probe();

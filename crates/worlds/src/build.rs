@@ -1,11 +1,12 @@
 //! Disks, built as they are written down.
 
-use crate::graph::{DiskGraph, LayerGraph, LayerKind, Traits};
+use crate::graph::{DiskGraph, LayerGraph, LayerKind, Rates, Traits};
 use disk_backend::Disk;
 use disk_contract::Stores;
 use disk_delay::DelayDisk;
 use disk_fault::{Action, Delay, FaultControl, FaultDisk, FaultOptions, InjectedError, Rule};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
+use disk_sim::SimOptions;
 use disk_throttle::{Limits, ThrottleDisk, ThrottleGroup};
 use disklayer_ram::{LazyRamDiskLayer, RamDiskLayer};
 use fastrand::Rng;
@@ -14,57 +15,119 @@ use std::pin::Pin;
 use std::time::Duration;
 
 /// Builds a disk over the stores of a world.
-pub(crate) fn disk<'a>(
-    graph: &'a DiskGraph,
+pub(crate) async fn disk(graph: &DiskGraph, stores: &mut Stores) -> Disk {
+    let mut builder = Builder {
+        stores,
+        group: None,
+    };
+    builder.disk(graph).await
+}
+
+struct Builder<'a> {
     stores: &'a mut Stores,
-) -> Pin<Box<dyn Future<Output = Disk> + 'a>> {
-    Box::pin(async move {
-        match graph {
-            DiskGraph::Sim { sectors, traits } => {
-                let disk = stores.disk(*sectors, |options| traits.apply(options));
-                Disk::new(disk).expect("simulated storage is a legal disk")
-            }
-            DiskGraph::Fault { disk: inner, seed } => {
-                let inner = disk(inner, stores).await;
-                let options = FaultOptions::new(*seed, stores.clock());
-                let (disk, control) = FaultDisk::new(inner, options).expect("no rules are legal");
-                come_and_go(control, rules(*seed, stores), stores);
-                Disk::new(disk).expect("a wrapper of a legal disk is one")
-            }
-            DiskGraph::Delay { disk: inner, ms } => {
-                let inner = disk(inner, stores).await;
-                let delay = Duration::from_millis(*ms);
-                let (disk, _) =
-                    DelayDisk::new(inner, delay, stores.clock()).expect("a short delay");
-                Disk::new(disk).expect("a wrapper of a legal disk is one")
-            }
-            DiskGraph::Throttle { disk: inner, rate } => {
-                let inner = disk(inner, stores).await;
-                let mut limits = Limits::default();
-                limits.operations_per_second = Some(*rate);
-                let group = ThrottleGroup::new(limits, stores.clock()).expect("a legal limit");
-                Disk::new(ThrottleDisk::new(inner, &group))
-                    .expect("a wrapper of a legal disk is one")
-            }
-            DiskGraph::Stack {
-                is_read_only,
-                is_indexed,
-                layers,
-            } => {
-                let mut configurations = Vec::new();
-                for layer in layers {
-                    configurations.push(configuration(layer, stores).await);
+    /// That of all throttles that share one, once there is one of them.
+    group: Option<ThrottleGroup>,
+}
+
+impl Builder<'_> {
+    fn disk<'a>(&'a mut self, graph: &'a DiskGraph) -> Pin<Box<dyn Future<Output = Disk> + 'a>> {
+        Box::pin(async move {
+            match graph {
+                DiskGraph::Sim { sectors, traits } => {
+                    let disk = self.stores.disk(*sectors, |options| traits.apply(options));
+                    Disk::new(disk).expect("simulated storage is a legal disk")
                 }
-                let disk = LayeredDisk::new(*is_read_only, configurations).await;
-                let disk = disk.expect("a legal stack");
-                let disk = match is_indexed {
-                    true => disk,
-                    false => disk.without_index(),
-                };
-                Disk::new(disk).expect("a stack is a legal disk")
+                DiskGraph::Fault { disk, seed } => {
+                    let below = self.disk(disk).await;
+                    self.fault(below, *seed)
+                }
+                DiskGraph::Delay { disk, ms } => {
+                    let below = self.disk(disk).await;
+                    let delay = Duration::from_millis(*ms);
+                    let disk = DelayDisk::new(below, delay, self.stores.clock());
+                    let (disk, _) = disk.expect("a short delay");
+                    Disk::new(disk).expect("a wrapper of a legal disk is one")
+                }
+                DiskGraph::Throttle {
+                    disk,
+                    rates,
+                    is_shared,
+                } => {
+                    let below = self.disk(disk).await;
+                    let disk = ThrottleDisk::new(below, &self.group(*rates, *is_shared));
+                    Disk::new(disk).expect("a wrapper of a legal disk is one")
+                }
+                DiskGraph::Stack {
+                    is_read_only,
+                    is_indexed,
+                    layers,
+                } => self.stack(*is_read_only, *is_indexed, layers).await,
             }
+        })
+    }
+
+    fn fault(&mut self, below: Disk, seed: u64) -> Disk {
+        let options = FaultOptions::new(seed, self.stores.clock());
+        let (disk, control) = FaultDisk::new(below, options).expect("no rules are legal");
+        come_and_go(control, rules(seed, self.stores), self.stores);
+        Disk::new(disk).expect("a wrapper of a legal disk is one")
+    }
+
+    fn group(&mut self, rates: Rates, is_shared: bool) -> ThrottleGroup {
+        if let Some(group) = self.group.as_ref().filter(|_| is_shared) {
+            return group.clone();
         }
-    })
+        let mut limits = Limits::default();
+        limits.operations_per_second = rates.operations;
+        limits.bytes_per_second = rates.bytes;
+        let group = ThrottleGroup::new(limits, self.stores.clock()).expect("legal limits");
+        if is_shared {
+            self.group = Some(group.clone());
+        }
+        group
+    }
+
+    async fn stack(&mut self, is_read_only: bool, is_indexed: bool, layers: &[LayerGraph]) -> Disk {
+        let mut configurations = Vec::new();
+        for layer in layers {
+            configurations.push(self.configuration(layer).await);
+        }
+        let disk = LayeredDisk::new(is_read_only, configurations).await;
+        let disk = disk.expect("a legal stack");
+        let disk = match is_indexed {
+            true => disk,
+            false => disk.without_index(),
+        };
+        Disk::new(disk).expect("a stack is a legal disk")
+    }
+
+    async fn configuration(&mut self, graph: &LayerGraph) -> LayerConfiguration {
+        let sector_size = self.stores.sector_size();
+        let layer = match &graph.kind {
+            LayerKind::Ram(Some(sectors)) => {
+                let size = sectors * u64::from(sector_size);
+                let layer = RamDiskLayer::new_with_sector_size(size, sector_size);
+                DiskLayer::new(layer.expect("a legal size"))
+            }
+            LayerKind::Ram(None) => DiskLayer::new(LazyRamDiskLayer::new()),
+            LayerKind::Sim {
+                sectors,
+                traits,
+                is_filled,
+            } => DiskLayer::new(match is_filled {
+                true => {
+                    let change = |options: &mut SimOptions| traits.apply(options);
+                    self.stores.filled_layer(*sectors, change)
+                }
+                false => self.stores.layer(*sectors, |options| traits.apply(options)),
+            }),
+            LayerKind::Disk(graph) => DiskLayer::from_disk(self.disk(graph).await),
+        };
+        let mut configuration = LayerConfiguration::new(layer);
+        configuration.write_through = graph.write_through;
+        configuration.read_cache = graph.read_cache;
+        configuration
+    }
 }
 
 /// Lets faults begin and end with the world.
@@ -82,33 +145,8 @@ fn come_and_go(control: FaultControl, rules: Vec<Rule>, stores: &mut Stores) {
     });
 }
 
-async fn configuration(graph: &LayerGraph, stores: &mut Stores) -> LayerConfiguration {
-    let sector_size = stores.sector_size();
-    let layer = match &graph.kind {
-        LayerKind::Ram(Some(sectors)) => {
-            let size = sectors * u64::from(sector_size);
-            let layer = RamDiskLayer::new_with_sector_size(size, sector_size);
-            DiskLayer::new(layer.expect("a legal size"))
-        }
-        LayerKind::Ram(None) => DiskLayer::new(LazyRamDiskLayer::new()),
-        LayerKind::Sim {
-            sectors,
-            traits,
-            is_filled,
-        } => DiskLayer::new(match is_filled {
-            true => stores.filled_layer(*sectors, |options| traits.apply(options)),
-            false => stores.layer(*sectors, |options| traits.apply(options)),
-        }),
-        LayerKind::Disk(graph) => DiskLayer::from_disk(disk(graph, stores).await),
-    };
-    let mut configuration = LayerConfiguration::new(layer);
-    configuration.write_through = graph.write_through;
-    configuration.read_cache = graph.read_cache;
-    configuration
-}
-
 impl Traits {
-    fn apply(self, options: &mut disk_sim::SimOptions) {
+    fn apply(self, options: &mut SimOptions) {
         options.atomic_write_sectors = self.atomic_write_sectors;
         options.is_fua_respected = self.is_fua_respected;
         options.unmap_behavior = self.unmap_behavior;

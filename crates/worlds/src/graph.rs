@@ -26,8 +26,20 @@ pub(crate) enum DiskGraph {
     Fault { disk: Box<DiskGraph>, seed: u64 },
     /// A wrapper that lets time pass before each request, in milliseconds.
     Delay { disk: Box<DiskGraph>, ms: u64 },
-    /// A wrapper that begins so many operations per second.
-    Throttle { disk: Box<DiskGraph>, rate: u64 },
+    /// A wrapper that begins so much per second.
+    Throttle {
+        disk: Box<DiskGraph>,
+        rates: Rates,
+        /// Whether it is in the one group of the world, with the rates of whoever was there first.
+        is_shared: bool,
+    },
+}
+
+/// How much a throttle begins per second. Something is limited.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) operations: Option<u64>,
+    pub(crate) bytes: Option<u64>,
 }
 
 /// What a store is like.
@@ -89,7 +101,8 @@ impl DiskGraph {
             },
             3 => Self::Throttle {
                 disk: Box::new(disk),
-                rate: rng.u64(1..2000),
+                rates: Rates::random(rng),
+                is_shared: rng.bool(),
             },
             _ => disk,
         }
@@ -168,6 +181,21 @@ impl DiskGraph {
     }
 }
 
+impl Rates {
+    fn random(rng: &mut Rng) -> Self {
+        let (has_operations, has_bytes) = match rng.u8(0..4) {
+            0 => (true, false),
+            1 => (false, true),
+            _ => (true, true),
+        };
+        // A disk has up to 128 KiB: even the slowest moves all of it within a minute.
+        Self {
+            operations: has_operations.then(|| rng.u64(1..2000)),
+            bytes: has_bytes.then(|| 4096 << rng.u8(0..12)),
+        }
+    }
+}
+
 impl Traits {
     fn random(rng: &mut Rng, is_written: bool) -> Self {
         let behaviors = [
@@ -242,7 +270,14 @@ impl fmt::Display for DiskGraph {
         match self {
             Self::Sim { sectors, traits } => write!(f, "sim({sectors}{traits})"),
             Self::Fault { disk, .. } => write!(f, "fault({disk})"),
-            Self::Throttle { disk, rate } => write!(f, "throttle({rate}/s, {disk})"),
+            Self::Throttle {
+                disk,
+                rates,
+                is_shared,
+            } => {
+                let shared = if *is_shared { "shared, " } else { "" };
+                write!(f, "throttle({shared}{rates}, {disk})")
+            }
             Self::Delay { disk, ms } => write!(f, "delay({ms} ms, {disk})"),
             Self::Stack {
                 is_read_only,
@@ -258,6 +293,15 @@ impl fmt::Display for DiskGraph {
                 write!(f, "]")
             }
         }
+    }
+}
+
+impl fmt::Display for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operations = self.operations.map(|rate| format!("{rate}/s"));
+        let bytes = self.bytes.map(|rate| format!("{rate} bytes/s"));
+        let rates: Vec<String> = operations.into_iter().chain(bytes).collect();
+        f.write_str(&rates.join(", "))
     }
 }
 
