@@ -65,8 +65,8 @@ struct Writing {
     sectors: Range<u64>,
     write: u64,
     version: u64,
-    /// Where other changes below have ended, or been left alone, since it began. Only debug builds keep it, to check S2 by it.
-    disturbed: RangeSet<u64>,
+    /// Where other changes below have ended, or been left alone, since it began: what it wrote there may have been replaced.
+    disturbed: Arc<Mutex<RangeSet<u64>>>,
     run: Shared<Run>,
 }
 
@@ -98,7 +98,20 @@ impl State {
         let mut going = pieces
             .iter()
             .filter(|piece| piece.version == writing.version);
-        going.all(|piece| !writing.disturbed.overlaps(&piece.sectors))
+        let disturbed = writing.disturbed.lock();
+        going.all(|piece| !disturbed.overlaps(&piece.sectors))
+    }
+
+    /// What has to be written after a write that ended, so that it or something newer is below: its piece, where it did not count
+    /// (S2), and what has replaced it, where something else may have come below over it.
+    fn still_to_be_written(&self, writing: &Writing) -> Vec<Range<u64>> {
+        let disturbed = writing.disturbed.lock();
+        let pieces = self.pieces.overlapping(&writing.sectors);
+        let kept = pieces
+            .iter()
+            .filter(|piece| piece.write == writing.write || disturbed.overlaps(&piece.sectors));
+        kept.map(|piece| piece.within(&writing.sectors).sectors)
+            .collect()
     }
 }
 
@@ -350,12 +363,7 @@ impl Store {
             self.finish(&writing).await?;
             if writing.number > first_new {
                 left.remove(writing.sectors.clone());
-                // What it has not counted for has to be written again (S2).
-                for piece in self.state.lock().pieces.overlapping(&writing.sectors) {
-                    if piece.write == writing.write {
-                        left.insert(piece.within(&writing.sectors).sectors);
-                    }
-                }
+                left.extend(self.state.lock().still_to_be_written(&writing));
             }
         }
         Ok(())
@@ -419,7 +427,7 @@ impl Store {
             sectors,
             write,
             version,
-            disturbed: RangeSet::new(),
+            disturbed: Arc::default(),
             run: run.shared(),
         };
         // Only this adds to them, so one against the others is all of S3 that can be checked.

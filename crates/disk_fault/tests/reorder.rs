@@ -307,6 +307,31 @@ fn a_write_that_came_while_another_was_under_way_stays_the_newer_one() {
 }
 
 #[test]
+fn a_flush_makes_durable_what_it_found_or_what_has_replaced_it_since() {
+    // As above: 2 is newer than 1, and comes below before it. But now 3 has replaced 2 by the time the flush hears of that.
+    let (disk, control, below) = scripted();
+    let gate = below.script().hold(Scripted::Write, When::Before);
+    let mut direct = pin!(write_durably(&disk, 1, 1));
+    assert!(block_on(poll_once(&mut direct)).is_none());
+    block_on(write(&disk, 1, 1, 2)).unwrap();
+    let after = below.script().hold(Scripted::Write, When::After);
+    let mut flush = pin!(disk.sync_cache());
+    assert!(block_on(poll_once(&mut flush)).is_none());
+    gate.open();
+    block_on(&mut direct).unwrap();
+    assert_eq!(stamps(&disk, 1, 1), [2]);
+    block_on(write(&disk, 1, 1, 3)).unwrap();
+    after.open();
+    block_on(&mut flush).unwrap();
+    control.drop_unflushed();
+    assert_eq!(
+        stamps(&disk, 1, 1),
+        [3],
+        "1 was older than 2, which was flushed"
+    );
+}
+
+#[test]
 fn memory_that_changes_after_a_write_changes_nothing_that_is_kept() {
     let world = world(1, 64);
     let memory = guestmem::GuestMemory::allocate(4096);

@@ -31,10 +31,10 @@ impl State {
             *numbers_used += 1;
             *numbers_used
         });
-        if cfg!(debug_assertions) && !sectors.is_empty() {
-            let disturbed = self.under_way.iter_mut();
+        if !sectors.is_empty() {
+            let disturbed = self.under_way.iter();
             for writing in disturbed.filter(|writing| writing.overlaps(sectors)) {
-                writing.disturbed.insert(sectors.clone());
+                writing.disturbed.lock().insert(sectors.clone());
             }
         }
     }
