@@ -14,7 +14,8 @@ use std::sync::Arc;
 /// A disk, whatever it is made of. Cheap to clone: clones are the same disk.
 ///
 /// Every request is checked here, once, for all backends (C1): whole sectors, read-only, range, memory, in this order; then
-/// nothing was transferred. A request of no sectors succeeds inside the disk, its end included, without reaching the backend.
+/// nothing was transferred. A request of no sectors succeeds inside the disk, its end included, without reaching the backend. Before
+/// that a backend may do a request at once ([`DiskIo::try_read`]); it then has looked that nothing is wrong with it.
 ///
 /// A request is in flight from the first poll of its future until that completes or is dropped; one whose future is forgotten
 /// stays in flight for ever. The inspection tree shows the number as `requests_in_flight`. See [`drain`](Self::drain).
@@ -149,7 +150,8 @@ impl Disk {
     /// Reads as [`read_vectored`](Self::read_vectored) does, if that takes no waiting, and returns whether it did. If not, `buffers` may
     /// have been overwritten; call the other.
     ///
-    /// There is no need to ask this first: the other does. It is for those who can do nothing but wait for a future.
+    /// There is no need to ask this first: the other does. It is for callers that do something else than await what would block, a layer
+    /// made of a disk among them.
     pub fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         let _counted = self.0.in_flight.begin();
         self.0.backend.try_read(buffers, sector)
@@ -159,17 +161,11 @@ impl Disk {
     /// sector has its old or its new content; call the other. See [`try_read`](Self::try_read).
     pub fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
         let _counted = self.0.in_flight.begin();
-        self.try_write_counted(buffers, sector, fua)
+        self.try_write_counted(buffers, sector, honoured(fua))
     }
 
     fn try_write_counted(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
-        let is_durable = !fua || self.is_fua_respected() || planted::is_active(Bug::FuaNotHonoured);
-        is_durable
-            && self.0.backend.try_write(
-                buffers,
-                sector,
-                fua && !planted::is_active(Bug::FuaNotHonoured),
-            )
+        (!fua || self.is_fua_respected()) && self.0.backend.try_write(buffers, sector, fua)
     }
 
     /// Writes `buffers` from `sector` on. With `fua` it is durable on completion, if the disk is persistent at all: where the
@@ -183,7 +179,7 @@ impl Disk {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
-        let fua = fua && !planted::is_active(Bug::FuaNotHonoured);
+        let fua = honoured(fua);
         let _counted = self.0.in_flight.begin();
         if self.try_write_counted(buffers, sector, fua) {
             return Ok(());
@@ -345,6 +341,11 @@ impl Metadata {
             supports_pr: backend.pr().is_some(),
         })
     }
+}
+
+/// What a wish for a durable write becomes.
+fn honoured(fua: bool) -> bool {
+    fua && !planted::is_active(Bug::FuaNotHonoured)
 }
 
 fn inspect_disk_id(id: &Option<[u8; 16]>) -> Option<String> {

@@ -11,7 +11,8 @@ use std::future::Future;
 /// **Who checks.** [`Disk`](crate::Disk) checks every request before it gets here: buffers are whole sectors and may be used
 /// as the request needs, the range lies inside the disk, nothing is written to a read-only disk, and the request is not
 /// empty. An implementation may assert these; one whose size can change checks the range again under its own lock and returns
-/// [`DiskError::IllegalBlock`]. Sectors are counted in units of [`sector_size`](Self::sector_size) from 0.
+/// [`DiskError::IllegalBlock`]. Sectors are counted in units of [`sector_size`](Self::sector_size) from 0. Only what is asked of
+/// [`try_read`](Self::try_read) and [`try_write`](Self::try_write) comes unchecked.
 ///
 /// **Concurrency.** Any number of requests may run at once, overlapping or not. Sector by sector each takes effect at one
 /// instant between its call and its completion (C2).
