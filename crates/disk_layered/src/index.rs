@@ -155,9 +155,6 @@ impl Entry {
 
     /// The first layer at or below `from` that may have something of these parts; `layer_count` if none may.
     fn next(self, parts: Parts, from: usize, layer_count: usize) -> usize {
-        if self == Self::UNKNOWN {
-            return from;
-        }
         for place in self.0.iter().flat_map(|half| [*half, *half >> 32]) {
             let (layer, found) = (place as u16, (place >> 16) as u16);
             if layer == Self::NO_LAYER {
@@ -212,23 +209,22 @@ impl Index {
         self.first
     }
 
-    /// The first layer at or below `from` that may hold any of these sectors; the number of layers if none may.
-    pub(crate) fn next(&self, sectors: &Range<u64>, from: usize) -> usize {
+    /// The first layer at or below `from` that may hold any of these sectors; the number of layers if none may. Nothing if there is
+    /// something to [`learn`](Self::learn) about them first.
+    pub(crate) fn next(&self, sectors: &Range<u64>, from: usize) -> Option<usize> {
         if from >= self.layer_count || sectors.end > self.sector_count {
-            return from;
+            return Some(from);
         }
-        let next = self.regions(sectors).map(|region| {
+        let mut next = self.layer_count;
+        for region in self.regions(sectors) {
+            let entry = self.entry(region);
+            if entry == Entry::UNKNOWN {
+                return None;
+            }
             let parts = self.parts(region, sectors);
-            self.entry(region).next(parts, from, self.layer_count)
-        });
-        next.min().unwrap_or(self.layer_count)
-    }
-
-    /// Whether all is known that [`learn`](Self::learn) could find out about these sectors.
-    pub(crate) fn knows(&self, sectors: &Range<u64>) -> bool {
-        let mut regions = self.regions(sectors);
-        sectors.end > self.sector_count
-            || regions.all(|region| self.entry(region) != Entry::UNKNOWN)
+            next = next.min(entry.next(parts, from, self.layer_count));
+        }
+        Some(next)
     }
 
     /// Asks the layers about the regions of these sectors that nobody has asked about.

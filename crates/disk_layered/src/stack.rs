@@ -81,24 +81,21 @@ impl Stack {
 
     /// The next layer, at `from` or further down, that may hold any of these sectors; the number of layers if none may.
     pub(crate) async fn next(&self, sectors: &Range<u64>, from: usize) -> usize {
-        match &self.index {
-            Some(index) if from >= index.first() => {
-                if !index.knows(sectors) {
-                    // Boxed: its future is large, and needed once for each region.
-                    Box::pin(index.learn(&self.layers, sectors)).await;
-                }
-                index.next(sectors, from)
+        match (self.try_next(sectors, from), &self.index) {
+            (Some(next), _) => next,
+            (None, None) => from,
+            (None, Some(index)) => {
+                // Boxed: its future is large, and needed once for each region.
+                Box::pin(index.learn(&self.layers, sectors)).await;
+                index.next(sectors, from).unwrap_or(from)
             }
-            _ => from,
         }
     }
 
     /// The same, if nobody has to be asked.
     pub(crate) fn try_next(&self, sectors: &Range<u64>, from: usize) -> Option<usize> {
         match &self.index {
-            Some(index) if from >= index.first() => {
-                index.knows(sectors).then(|| index.next(sectors, from))
-            }
+            Some(index) if from >= index.first() => index.next(sectors, from),
             _ => Some(from),
         }
     }
