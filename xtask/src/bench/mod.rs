@@ -5,12 +5,14 @@ mod core;
 mod fio;
 mod nbd;
 mod nbdcopy;
+mod overlay;
 mod server;
 mod stats;
 
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
+use crate::peers::{self, Peer};
 use crate::workspace::Workspace;
 use crate::{Fallible, run};
 
@@ -20,13 +22,41 @@ pub(crate) enum Command {
     Core(core::Args),
     /// `platter serve` against other NBD servers, driven by the same clients
     Nbd(nbd::Args),
+    /// A RAM layer over a file against the file alone, both served by us
+    Overlay(overlay::Args),
 }
+
+const FIO: Peer = Peer {
+    tool: "fio",
+    package: "fio",
+};
+const NBDCOPY: Peer = Peer {
+    tool: "nbdcopy",
+    package: "libnbd-bin",
+};
+const TASKSET: Peer = Peer {
+    tool: "taskset",
+    package: "util-linux",
+};
 
 pub(crate) fn run(workspace: &Workspace, command: &Command) -> Fallible {
     match command {
         Command::Core(args) => core::run(workspace, args),
         Command::Nbd(args) => nbd::run(workspace, args),
+        Command::Overlay(args) => overlay::run(workspace, args),
     }
+}
+
+/// An error that says how to get what is missing.
+fn demand(tools: &[Peer]) -> Fallible {
+    let missing = peers::missing(tools);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "the benchmark needs what is not here; install it with:\n  {}",
+        peers::install_line(&missing)
+    ))
 }
 
 /// Builds packages for release, and returns the folder of their programs.
@@ -74,4 +104,25 @@ fn tmpfs(bytes: u64) -> Fallible<tempfile::TempDir> {
         .prefix("platter-bench-")
         .tempdir_in(PLACE)
         .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_an_error_with_the_line_that_installs_it() {
+        let absent = Peer {
+            tool: "no-such-tool-here",
+            package: "nothing",
+        };
+        let error = demand(&[absent]).unwrap_err();
+        assert!(error.contains("apt-get install") && error.ends_with(" nothing"));
+    }
+
+    #[test]
+    fn more_than_all_memory_is_refused_with_what_is_free() {
+        let error = tmpfs(u64::MAX).err().unwrap();
+        assert!(error.contains("are free"), "{error}");
+    }
 }

@@ -16,9 +16,9 @@ use self::contenders::{Contender, Places, Role};
 use self::report::{Entry, Row, Sample, Verdict, table_head};
 use super::fio::{Extent, run_load};
 use super::server::{Server, two_processors};
-use super::{build, processor_model, tmpfs, version};
+use super::{FIO, NBDCOPY, TASKSET, build, demand, processor_model, tmpfs, version};
 use crate::Fallible;
-use crate::peers::{self, Peer};
+use crate::peers::Peer;
 use crate::workspace::Workspace;
 
 #[derive(clap::Args)]
@@ -44,20 +44,7 @@ pub(crate) struct Args {
 }
 
 /// What drives the servers.
-const CLIENTS: &[Peer] = &[
-    Peer {
-        tool: "fio",
-        package: "fio",
-    },
-    Peer {
-        tool: "nbdcopy",
-        package: "libnbd-bin",
-    },
-];
-const TASKSET: Peer = Peer {
-    tool: "taskset",
-    package: "util-linux",
-};
+const CLIENTS: &[Peer] = &[FIO, NBDCOPY];
 
 /// Everything that the cases share.
 struct Bench<'a> {
@@ -79,7 +66,7 @@ struct Running {
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
     let contenders = contenders::choose(&args.peer)?;
-    demand_tools(&contenders)?;
+    demand(&[&tools(&contenders)[..], &[TASKSET]].concat())?;
     let cases = choose_cases(&args.case)?;
     let image_count = contenders.iter().filter(|one| one.needs_image).count() as u64;
     let bench = Bench {
@@ -109,19 +96,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
     Ok(())
 }
 
-/// An error that says how to get what is missing.
-fn demand_tools(contenders: &[&Contender]) -> Fallible {
-    let mut tools = CLIENTS.to_vec();
-    tools.push(TASKSET);
-    tools.extend(contenders.iter().filter_map(|contender| contender.tool()));
-    let missing = peers::missing(&tools);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "the benchmark needs what is not here; install it with:\n  {}",
-        peers::install_line(&missing)
-    ))
+/// Whatever the clients and the chosen servers need.
+fn tools(contenders: &[&Contender]) -> Vec<Peer> {
+    let mut tools: Vec<_> = contenders.iter().filter_map(|one| one.tool()).collect();
+    tools.extend(CLIENTS);
+    tools.dedup();
+    tools
 }
 
 fn choose_cases(wanted: &str) -> Fallible<Vec<&'static Case>> {
@@ -144,13 +124,9 @@ impl Bench<'_> {
             Some(line) => line.clone(),
             None => version(&self.programs.join("platter"))?,
         };
-        let mut tools: Vec<_> = contenders.iter().filter_map(|one| one.tool()).collect();
-        tools.extend(CLIENTS);
-        tools.dedup();
-        let others: Fallible<Vec<_>> = tools
-            .iter()
-            .map(|peer| version(Path::new(peer.tool)))
-            .collect();
+        let others = tools(contenders);
+        let others = others.iter().map(|peer| version(Path::new(peer.tool)));
+        let others: Fallible<Vec<_>> = others.collect();
         let Args {
             rounds, seconds, ..
         } = self.args;
@@ -243,11 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn every_server_that_has_to_be_installed_is_demanded() {
+    fn every_program_that_has_to_be_installed_is_named_once() {
         let all = contenders::choose(&[]).unwrap();
-        let tools: Vec<_> = all.iter().filter_map(|one| one.tool()).collect();
-        for tool in ["nbdkit", "qemu-nbd", "qemu-storage-daemon"] {
-            assert!(tools.iter().any(|peer| peer.tool == tool), "{tool}");
-        }
+        let tools: Vec<_> = tools(&all).iter().map(|peer| peer.tool).collect();
+        let expected = [
+            "nbdkit",
+            "qemu-nbd",
+            "qemu-storage-daemon",
+            "fio",
+            "nbdcopy",
+        ];
+        assert_eq!(tools, expected);
     }
 }
