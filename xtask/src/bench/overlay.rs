@@ -46,13 +46,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
     let scratch = tempfile::tempdir().map_err(|error| format!("cannot make a folder: {error}"))?;
     let image = scratch.path().join("image");
     write_image(&image).map_err(|error| format!("cannot write {}: {error}", image.display()))?;
-    let start = |name: &str, layers: &[&str]| {
+    let start = |name: &str, options: &[&str]| {
         let socket = scratch.path().join(name);
-        let command = serve(&platter, &image, layers, &socket);
+        let command = serve(&platter, &image, options, &socket);
         Server::start(&command, processors[0], socket)
     };
-    let overlay = start("overlay", &["ram"])?;
-    let alone = start("alone", &[])?;
+    let overlay = start("overlay", &["--layer", "ram"])?;
+    let alone = start("alone", &["--read-only"])?;
     let measure = |server: &Server| {
         let extent = Extent::Seconds(args.seconds);
         let work = run_load(&server.uri(), &LOAD, &extent, processors[1], scratch.path())?;
@@ -90,13 +90,13 @@ fn write_image(path: &PathBuf) -> std::io::Result<()> {
     image.sync_all()
 }
 
-fn serve(platter: &Path, image: &Path, upper: &[&str], socket: &Path) -> Command {
+/// Serves the file as the lowest layer, below those that are among the options.
+fn serve(platter: &Path, image: &Path, options: &[&str], socket: &Path) -> Command {
     let mut command = Command::new(platter);
-    command.arg("serve");
-    let lowest = format!("file:{},ro", image.display());
-    for layer in upper.iter().copied().chain([&*lowest]) {
-        command.args(["--layer", layer]);
-    }
+    command.arg("serve").args(options);
+    command
+        .arg("--layer")
+        .arg(format!("file:{},ro", image.display()));
     command
         .arg("--listen")
         .arg(format!("unix:{}", socket.display()));
@@ -146,7 +146,7 @@ mod tests {
         let command = serve(
             Path::new("platter"),
             Path::new("/i"),
-            &["ram"],
+            &["--layer", "ram"],
             Path::new("/s"),
         );
         assert_eq!(
