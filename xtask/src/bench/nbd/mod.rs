@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// How long each measurement takes
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// Only the cases whose name contains this
+    /// Only the case of this name, or those whose name contains it
     #[arg(long, default_value = "")]
     case: String,
     /// Only the peers whose name contains this; may be given several times
@@ -104,7 +104,11 @@ fn tools(contenders: &[&Contender]) -> Vec<Peer> {
     tools
 }
 
+/// The case of that name, or else those whose names contain it: some names are the beginning of others.
 fn choose_cases(wanted: &str) -> Fallible<Vec<&'static Case>> {
+    if let Some(case) = CASES.iter().find(|case| case.name == wanted) {
+        return Ok(vec![case]);
+    }
     let chosen = CASES.iter().filter(|case| case.name.contains(wanted));
     let chosen: Vec<_> = chosen.collect();
     if !chosen.is_empty() {
@@ -214,6 +218,8 @@ mod tests {
     fn a_part_of_a_name_chooses_cases_and_an_unknown_one_lists_them() {
         assert_eq!(choose_cases("").unwrap().len(), CASES.len());
         assert_eq!(choose_cases("depth 128").unwrap().len(), 4);
+        let whole = choose_cases("4 KiB random read, depth 1").unwrap();
+        assert_eq!(whole.len(), 1, "and not that of depth 128");
         let error = choose_cases("tape").err().unwrap();
         assert!(error.contains("nbdcopy"), "{error}");
     }
