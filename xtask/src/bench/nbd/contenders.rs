@@ -136,7 +136,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
 ];
 
 /// How QEMU's programs are to do their I/O. A file in tmpfs never makes anybody wait, so handing requests to threads only costs. `native`
-/// needs `O_DIRECT`: it is faster at depth 1, though not as fast as nbdkit, and slower everywhere else.
+/// needs `O_DIRECT`: it is faster at depth 1, and slower everywhere else.
 const BEST_AIO: &str = "io_uring";
 
 fn storage_daemon(places: &Places, block_device: &str) -> Vec<String> {
