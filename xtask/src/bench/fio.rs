@@ -1,4 +1,4 @@
-//! One run of `fio` with its NBD engine: the client that both servers are measured with.
+//! One run of `fio` with its NBD engine: the client that servers are measured with.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +14,8 @@ pub(crate) struct Load {
     pub(crate) pattern: &'static str,
     pub(crate) block_size_bytes: u64,
     pub(crate) depth: u32,
+    /// How many do it at once, each on a connection of its own.
+    pub(crate) job_count: u32,
 }
 
 /// How much of it.
@@ -24,44 +26,56 @@ pub(crate) enum Extent {
     Seconds(u32),
 }
 
-/// Runs the load from one processor and returns requests per second. `scratch` is a folder for fio's files.
-pub(crate) fn requests_per_second(
+/// What a client got done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Work {
+    pub(crate) request_count: f64,
+    pub(crate) requests_per_second: f64,
+}
+
+/// Runs the load from one processor. `scratch` is a folder for fio's files.
+pub(crate) fn run_load(
     uri: &str,
     load: &Load,
     extent: &Extent,
     processor: usize,
     scratch: &Path,
-) -> Fallible<f64> {
+) -> Fallible<Work> {
     let report = scratch.join("fio.json");
     let mut fio = Command::new("fio");
-    fio.args([
-        "--name=load",
-        "--ioengine=nbd",
-        "--size=100%",
-        "--output-format=json",
-    ]);
+    fio.args(["--name=load", "--ioengine=nbd", "--size=100%"]);
+    fio.args(["--output-format=json", "--group_reporting"]);
     fio.arg(format!("--uri={uri}"))
         .arg(format!("--output={}", report.display()));
     fio.arg(format!("--rw={}", load.pattern));
     fio.arg(format!("--bs={}", load.block_size_bytes))
-        .arg(format!("--iodepth={}", load.depth));
+        .arg(format!("--iodepth={}", load.depth))
+        .arg(format!("--numjobs={}", load.job_count));
     if let Extent::Seconds(seconds) = extent {
         fio.args(["--time_based".to_owned(), format!("--runtime={seconds}")]);
     }
     run::output(pin(&fio, processor).current_dir(scratch))?;
-    rate(&workspace::read(&report)?)
+    work(&workspace::read(&report)?)
         .ok_or_else(|| format!("fio's report has no rate: {}", report.display()))
 }
 
-/// Requests per second, reads and writes together, in fio's report.
-fn rate(report: &str) -> Option<f64> {
+/// Reads and writes of all jobs together, in fio's report. It has one entry for them all, because they are a group.
+fn work(report: &str) -> Option<Work> {
     // It may begin with a line or two in prose.
     let report: Value = serde_json::from_str(&report[report.find('{')?..]).ok()?;
-    let job = report.get("jobs")?.get(0)?;
-    let error = job.get("error")?.as_i64()?;
-    let of = |direction: &str| job.get(direction)?.get("iops")?.as_f64();
-    let rate = of("read")? + of("write")?;
-    (error == 0 && rate > 0.0).then_some(rate)
+    let [group] = &report.get("jobs")?.as_array()?[..] else {
+        return None;
+    };
+    let error = group.get("error")?.as_i64()?;
+    let sum = |key: &str| {
+        let of = |direction: &str| group.get(direction)?.get(key)?.as_f64();
+        Some(of("read")? + of("write")?)
+    };
+    let work = Work {
+        request_count: sum("total_ios")?,
+        requests_per_second: sum("iops")?,
+    };
+    (error == 0 && work.requests_per_second > 0.0).then_some(work)
 }
 
 #[cfg(test)]
@@ -69,22 +83,37 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::float_cmp, reason = "the number is exact")]
-    fn the_rate_is_read_from_the_report() {
-        let report = "fio: connected\n{\"jobs\": [{\"error\": 0, \"read\": {\"iops\": 12.5}, \
-                      \"write\": {\"iops\": 0.0}}]}";
-        assert_eq!(rate(report).unwrap(), 12.5);
+    fn the_work_is_read_from_the_report() {
+        let report = "fio: connected\n{\"jobs\": [{\"error\": 0, \
+                      \"read\": {\"iops\": 12.5, \"total_ios\": 25}, \
+                      \"write\": {\"iops\": 0.5, \"total_ios\": 1}}]}";
+        let expected = Work {
+            request_count: 26.0,
+            requests_per_second: 13.0,
+        };
+        assert_eq!(work(report), Some(expected));
     }
 
     #[test]
-    fn a_report_of_an_error_or_of_nothing_is_no_rate() {
-        for report in [
-            r#"{"jobs": [{"error": 5, "read": {"iops": 12.5}, "write": {"iops": 0.0}}]}"#,
-            r#"{"jobs": [{"error": 0, "read": {"iops": 0.0}, "write": {"iops": 0.0}}]}"#,
-            r#"{"jobs": []}"#,
-            "fio: failed",
+    fn a_report_of_an_error_or_of_nothing_or_of_jobs_apart_is_none() {
+        let job = |error: u32, rate: f64| {
+            let (read, write) = (
+                format!(r#"{{"iops": {rate}, "total_ios": 9}}"#),
+                r#"{"iops": 0.0, "total_ios": 0}"#,
+            );
+            format!(r#"{{"error": {error}, "read": {read}, "write": {write}}}"#)
+        };
+        let good = job(0, 12.5);
+        assert!(work(&format!(r#"{{"jobs": [{good}]}}"#)).is_some());
+        for jobs in [
+            job(5, 12.5),
+            job(0, 0.0),
+            String::new(),
+            format!("{good}, {good}"),
         ] {
-            assert!(rate(report).is_none(), "{report}");
+            let report = format!(r#"{{"jobs": [{jobs}]}}"#);
+            assert!(work(&report).is_none(), "{report}");
         }
+        assert!(work("fio: failed").is_none());
     }
 }

@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::peers::{self, Peer};
+use super::{build, demand};
+use crate::peers::Peer;
 use crate::workspace::Workspace;
 use crate::{Fallible, run};
 
@@ -29,19 +30,13 @@ const CASES: &[&str] = &[
 /// How many operations the shorter run does.
 const OPERATIONS: u64 = 10_000;
 
-const PEERS: &[Peer] = &[Peer {
+const VALGRIND: Peer = Peer {
     tool: "valgrind",
     package: "valgrind",
-}];
+};
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
-    let missing = peers::missing(PEERS);
-    if !missing.is_empty() {
-        return Err(format!(
-            "the count needs what is not here; install it with:\n  {}",
-            peers::install_line(&missing)
-        ));
-    }
+    demand(&[VALGRIND])?;
     let cases: Vec<_> = CASES
         .iter()
         .filter(|case| case.contains(&args.case))
@@ -53,8 +48,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
             CASES.join("\n  ")
         ));
     }
-    run::run(run::cargo(workspace).args(["build", "--release", "--package", "bench"]))?;
-    let bench = workspace.target.join("release/bench");
+    let bench = build(workspace, &["bench"])?.join("bench");
     println!("Instructions of one operation, and of its limit alone.\n");
     println!("| case | ours | of the limit | besides |\n| --- | ---: | ---: | ---: |");
     for case in cases {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Fallible, run};
+use crate::{Fallible, run, workspace};
 
 /// How long a server may take to listen.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
@@ -49,10 +49,26 @@ impl Server {
         Ok(server)
     }
 
+    /// The processor time that it has used up to now, in the program and in the kernel, all its threads together.
+    pub(crate) fn cpu_time(&self) -> Fallible<Duration> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = workspace::read(Path::new(&path))?;
+        cpu_time(&stat).ok_or_else(|| format!("{path} has no processor times: `{stat}`"))
+    }
+
     /// What a client connects to.
     pub(crate) fn uri(&self) -> String {
         format!("nbd+unix:///?socket={}", self.socket.display())
     }
+}
+
+/// The sum of `utime` and `stime` in `/proc/PID/stat`, which are in hundredths of a second on all processors that Platter runs on.
+/// The name of the program stands in parentheses, and may have some of its own in it; the two are the 12th and 13th word after it.
+fn cpu_time(stat: &str) -> Option<Duration> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut words = after_name.split_whitespace().skip(11);
+    let mut ticks = || words.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
 }
 
 /// Connects to an NBD server, hears its greeting and says goodbye, so that it has nothing to complain about.
@@ -96,7 +112,7 @@ pub(crate) fn pin(command: &Command, processor: usize) -> Command {
 /// Two processors that this process may use.
 pub(crate) fn two_processors() -> Fallible<[usize; 2]> {
     let path = Path::new("/proc/self/status");
-    let status = crate::workspace::read(path)?;
+    let status = workspace::read(path)?;
     let list = status
         .lines()
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
@@ -127,6 +143,15 @@ mod tests {
         assert_eq!(processors("\t0-2,5\n"), [0, 1, 2, 5]);
         assert_eq!(processors("7"), [7]);
         assert_eq!(processors(""), [0; 0]);
+    }
+
+    #[test]
+    fn the_times_are_found_whatever_the_program_is_called() {
+        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 120 30 0 0 20 0";
+        assert_eq!(cpu_time(stat), Some(Duration::from_millis(1500)));
+        assert_eq!(cpu_time("7 (a) S 1 2"), None);
+        let own = workspace::read(Path::new("/proc/self/stat")).unwrap();
+        assert!(cpu_time(&own).is_some(), "{own}");
     }
 
     #[test]

@@ -14,6 +14,13 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// The mean of factors: as far below the largest as above the smallest, in the same sense. Panics if there are none.
+pub(crate) fn geometric_mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let logarithms: Vec<f64> = values.into_iter().map(f64::ln).collect();
+    assert!(!logarithms.is_empty(), "the mean of nothing");
+    (logarithms.iter().sum::<f64>() / logarithms.len() as f64).exp()
+}
+
 /// What one round measured: ours and the peer's rate, right after each other.
 #[derive(Clone, Copy)]
 pub(crate) struct Round {
@@ -61,6 +68,12 @@ mod tests {
     fn the_median_is_the_middle_whatever_the_order() {
         assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn twice_and_half_make_one() {
+        assert!((geometric_mean([2.0, 0.5]) - 1.0).abs() < 1e-9);
+        assert!((geometric_mean([1.0, 4.0, 2.0]) - 2.0).abs() < 1e-9);
     }
 
     #[test]
