@@ -44,6 +44,8 @@ pub(crate) struct Row<'a> {
     best_with_data: &'a Entry<'a>,
     /// Microseconds per request, ours and that peer's.
     cpu_us: Round,
+    /// The same of the null server: what a request costs us without a store.
+    null_cpu_us: f64,
 }
 
 impl Entry<'_> {
@@ -97,6 +99,7 @@ impl<'a> Row<'a> {
                 ours: ours.cpu_us_per_request(),
                 peers: best_with_data.cpu_us_per_request(),
             },
+            null_cpu_us: limit.cpu_us_per_request(),
         }
     }
 
@@ -137,7 +140,7 @@ impl<'a> Row<'a> {
                 format!("{ratio_median:.2}"),
                 format!("{ratio_min:.2} - {ratio_max:.2}"),
                 format!("{:.2}{mark}", self.part_of_limit),
-                format!("{:.1}", self.cpu_us.ours),
+                format!("{:.1} ({:.1})", self.cpu_us.ours, self.null_cpu_us),
                 format!(
                     "{:.1} ({})",
                     self.cpu_us.peers, self.best_with_data.contender.name
@@ -160,7 +163,7 @@ pub(crate) fn table_head(contenders: &[&Contender]) -> String {
     let names: Vec<_> = contenders.iter().map(|contender| contender.name).collect();
     let columns = names.len() + 6;
     format!(
-        "| case | {} | ratio | min - max | of the null server | CPU us | peer's CPU us | CPU ratio |\n| --- |{}",
+        "| case | {} | ratio | min - max | of the null server | CPU us (null server's) | peer's CPU us | CPU ratio |\n| --- |{}",
         names.join(" | "),
         " ---: |".repeat(columns)
     )

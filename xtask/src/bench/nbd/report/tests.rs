@@ -39,7 +39,7 @@ fn a_row_compares_with_the_best_peer_round_by_round() {
     assert_eq!(
         row.line(),
         "| 4 KiB random read, depth 1 | 4.0 k/s | 5.0 k/s | **4.0 k/s** | 1.0 k/s \
-         | 2.00 | 1.00 - 2.00 | 0.80 | 2.0 | 4.0 (nbdkit memory) | 0.50 |"
+         | 2.00 | 1.00 - 2.00 | 0.80 | 2.0 (1.0) | 4.0 (nbdkit memory) | 0.50 |"
     );
     assert_eq!(row.summary().cpu_ratio, Some(0.5));
 }
@@ -55,7 +55,7 @@ fn the_best_peer_may_store_nothing_but_time_is_compared_with_one_that_stores() {
     );
     assert!(
         row.line()
-            .ends_with("| 0.95 (limit) | 2.0 | 4.0 (nbdkit memory) | 0.50 |")
+            .ends_with("| 0.95 (limit) | 2.0 (1.0) | 4.0 (nbdkit memory) | 0.50 |")
     );
     assert_eq!(row.summary().cpu_ratio, None, "the client is the limit");
 }
