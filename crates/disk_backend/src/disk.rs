@@ -157,8 +157,8 @@ impl Disk {
         self.0.backend.try_read(buffers, sector)
     }
 
-    /// Writes as [`write_vectored`](Self::write_vectored) does, if that takes no waiting, and returns whether it did. If not, each
-    /// sector has its old or its new content; call the other. See [`try_read`](Self::try_read).
+    /// Writes as [`write_vectored`](Self::write_vectored) does, if that takes no waiting, and returns whether it did. If not, nothing
+    /// was changed; call the other. See [`try_read`](Self::try_read).
     pub fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
         let _counted = self.0.in_flight.begin();
         self.try_write_counted(buffers, sector, honoured(fua))

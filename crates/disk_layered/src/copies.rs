@@ -32,17 +32,18 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// Lets `work` have memory of `len` bytes, of unspecified content, while it runs; none if the system has none.
+/// Lets `work` have memory of `len` bytes, of unspecified content, while it runs; none if the pool and the system have none.
 pub(crate) fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
     if len > SCRATCH_BYTES {
         let mut copy = allocate(len).ok()?;
         return copy.as_mut_slice().map(work);
     }
     // Work inside of work, as in a stack inside of a stack, finds none, and leaves its own.
-    let scratch = SCRATCH.take();
-    let mut scratch = scratch.unwrap_or_else(|| vec![0; SCRATCH_BYTES].into());
+    let kept = SCRATCH.try_with(Cell::take).ok().flatten();
+    let mut scratch = kept.unwrap_or_else(|| vec![0; SCRATCH_BYTES].into());
     let result = work(&mut scratch[..len]);
-    SCRATCH.set(Some(scratch));
+    // A thread that is ending keeps none.
+    let _ = SCRATCH.try_with(|place| place.set(Some(scratch)));
     Some(result)
 }
 

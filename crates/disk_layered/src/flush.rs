@@ -20,11 +20,11 @@ pub(crate) struct FlushTracker {
 pub(crate) struct FlushPoint(u64);
 
 impl FlushTracker {
-    /// For a layer that was just attached. If it `keeps` what it is given, the first flush is never left out: others may have
-    /// written to it before, the program that served it until it was killed among them, and their flush comes only now.
-    pub(crate) fn new(keeps: bool) -> Self {
+    /// For a layer that was just attached. If it takes writes, the first flush is never left out: others may have written to
+    /// it before, the program that served it until it was killed among them, and their flush comes only now.
+    pub(crate) fn new(is_read_only: bool) -> Self {
         Self {
-            accepted: AtomicU64::new(u64::from(keeps)),
+            accepted: AtomicU64::new(u64::from(!is_read_only)),
             durable: AtomicU64::new(0),
             was_abandoned: AtomicBool::new(false),
         }
@@ -60,15 +60,15 @@ mod tests {
 
     #[test]
     fn the_first_flush_is_for_what_came_before_and_later_ones_for_changes() {
-        assert!(FlushTracker::new(false).begin().is_none());
-        let tracker = FlushTracker::new(true);
+        assert!(FlushTracker::new(true).begin().is_none());
+        let tracker = FlushTracker::new(false);
         tracker.finish(tracker.begin().expect("nobody knows what came before"));
         assert!(tracker.begin().is_none());
     }
 
     #[test]
     fn a_flush_that_did_not_finish_counts_for_nothing() {
-        let tracker = FlushTracker::new(false);
+        let tracker = FlushTracker::new(true);
         tracker.accept();
         assert!(tracker.begin().is_some());
         assert!(tracker.begin().is_some());
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn after_an_abandoned_change_no_flush_is_left_out() {
-        let tracker = FlushTracker::new(false);
+        let tracker = FlushTracker::new(true);
         tracker.abandon();
         for _ in 0..2 {
             tracker.finish(tracker.begin().expect("it may not have ended before"));
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_change_during_a_flush_needs_another() {
-        let tracker = FlushTracker::new(false);
+        let tracker = FlushTracker::new(true);
         tracker.accept();
         let point = tracker.begin().unwrap();
         tracker.accept();

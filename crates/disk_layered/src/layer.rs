@@ -67,14 +67,14 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
     ) -> impl Future<Output = Result<(), DiskError>> + Send;
 
     /// Reads as [`read`](Self::read) does, if that takes no waiting, and all of the sectors are present or all are absent. Whatever goes
-    /// wrong, the answer is [`TryRead::WouldBlock`], and [`read`](Self::read) says what. It takes at most some 100 us.
+    /// wrong, the answer is [`TryRead::WouldBlock`], and [`read`](Self::read) says what. It takes at most some 100 us. A layer that can be
+    /// filled is filled at once, too, by [`WriteNoOverwrite::try_write_no_overwrite`]; without that a miss reads from below twice.
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         let _ = (buffers, sector);
         TryRead::WouldBlock
     }
 
-    /// Writes as [`write`](Self::write) does, if that takes no waiting, and returns whether it did. If not, each sector is as
-    /// it was, or as it would be.
+    /// Writes as [`write`](Self::write) does, if that takes no waiting, and returns whether it did. If not, nothing was changed.
     fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
         let _ = (buffers, sector, fua);
         false

@@ -2,13 +2,11 @@
 //!
 //! What goes into a cache is read into memory of our own first: the caller's may change before it is stored (C3).
 
+use crate::SectorBitmap;
 use crate::copies;
 use crate::operation::Operation;
 use crate::order::{Observation, Order};
 use crate::stack::Stack;
-mod at_once;
-
-use crate::SectorBitmap;
 use disk_backend::DiskError;
 use guestmem::MemoryWrite;
 use planted::Bug;
@@ -17,6 +15,8 @@ use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::task::Poll;
+
+mod at_once;
 
 /// How much is read from below a cache at once: that much memory a request holds while it misses.
 const MISS_BYTES_MAX: usize = 1 << 20;

@@ -95,13 +95,12 @@ impl StackedLayer {
         if configuration.read_cache && !backing.has_write_no_overwrite() {
             return Err(InvalidLayer::ReadCacheUnsupported);
         }
-        let is_persistent = backing.persistence() == Persistence::Persistent;
         Ok(Self {
             id: LayerId::allocate(),
-            is_persistent,
+            is_persistent: backing.persistence() == Persistence::Persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
             looking: Mutex::new(()),
-            flushes: FlushTracker::new(is_persistent && !backing.is_logically_read_only()),
+            flushes: FlushTracker::new(backing.is_logically_read_only()),
             is_cache: configuration.read_cache,
             is_watched: backing.watch(watch),
             counters: Counters::new(),
@@ -197,14 +196,14 @@ impl StackedLayer {
         Ok(())
     }
 
-    /// Reads at once, if the layer can, and has all of it or nothing; see [`LayerIo::try_read`](crate::LayerIo::try_read). What is
-    /// absent is counted when the read is [done](Self::count_missed).
+    /// Reads at once, if the layer can, and has all of it or nothing; see [`LayerIo::try_read`](crate::LayerIo::try_read). Nothing is
+    /// counted before the whole read is done.
     pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
-        let tried = self.backing.try_read(buffers, sector);
-        if tried == TryRead::Done {
-            self.count(Count::Hit, buffers.len() as u64);
-        }
-        tried
+        self.backing.try_read(buffers, sector)
+    }
+
+    pub(crate) fn count_hit(&self, len: usize) {
+        self.count(Count::Hit, len as u64);
     }
 
     pub(crate) fn count_missed(&self, len: usize) {

@@ -74,6 +74,14 @@ impl Slot {
         }
     }
 
+    /// Takes the memory that a write will need.
+    ///
+    /// # Errors
+    /// [`DiskError::NoSpace`] if there is none.
+    pub(crate) fn reserve(&mut self, sector_shift: u32) -> Result<(), DiskError> {
+        self.chunk_mut(sector_shift).memory().map(drop)
+    }
+
     /// Stores sectors from `reader`; returns how many pages became resident.
     ///
     /// # Errors
@@ -190,19 +198,22 @@ impl Chunk {
         (state, self.present.run_end(from, end))
     }
 
+    fn memory(&mut self) -> Result<&mut Pages, DiskError> {
+        if self.memory.is_none() {
+            // What the system refuses here it may grant when others have given memory back.
+            let memory = Pages::new(CHUNK_BYTES).map_err(|_| DiskError::NoSpace)?;
+            self.memory = Some(memory);
+        }
+        Ok(self.memory.as_mut().expect("it was just put there"))
+    }
+
     fn write(
         &mut self,
         sectors: Sectors,
         reader: &mut BufferReader<'_>,
     ) -> Result<usize, DiskError> {
         let bytes = self.bytes(&sectors);
-        let memory = match &mut self.memory {
-            Some(memory) => memory,
-            // What the system refuses here it may grant when others have given memory back.
-            None => self
-                .memory
-                .insert(Pages::new(CHUNK_BYTES).map_err(|_| DiskError::NoSpace)?),
-        };
+        let memory = self.memory()?;
         reader.read(&mut memory[bytes.clone()])?;
         if self.data.is_set(sectors.clone()) {
             return Ok(0); // I1, I3

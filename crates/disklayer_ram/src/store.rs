@@ -192,12 +192,38 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what is no longer than a chunk, and returns whether it did.
+    /// Writes what is no longer than a chunk, and returns whether it did. If not, nothing was changed: what lies in two chunks is
+    /// stored when both are locked, and have memory for it.
     pub(crate) fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
-        let is_short = buffers.len() <= CHUNK_BYTES && !planted::is_active(Bug::TornSector);
+        if buffers.len() > CHUNK_BYTES || planted::is_active(Bug::TornSector) {
+            return false;
+        }
         let mut reader = buffers.reader();
         let mut pieces = self.pieces(sector, buffers.len());
-        is_short && pieces.all(|piece| self.write_piece(&piece, &mut reader).is_ok())
+        match [pieces.next(), pieces.next()] {
+            [None, _] => false,
+            [Some(piece), None] => self.write_piece(&piece, &mut reader).is_ok(),
+            [Some(first), Some(second)] => self.write_both(&first, &second, &mut reader).is_ok(),
+        }
+    }
+
+    /// Writes two pieces, the first of which comes first, or neither. Nobody else locks two slots.
+    fn write_both(
+        &self,
+        first: &Piece,
+        second: &Piece,
+        reader: &mut BufferReader<'_>,
+    ) -> Result<(), DiskError> {
+        let mut slots = [first, second].map(|piece| self.slot_to_change(piece.chunk).write());
+        self.check_end(second.range.end)?;
+        for slot in &mut slots {
+            slot.reserve(self.sector_shift)?;
+        }
+        for (slot, piece) in slots.iter_mut().zip([first, second]) {
+            let taken = slot.write(self.sector_shift, piece.sectors.clone(), reader)?;
+            self.count_pages(PageCount::Taken, taken);
+        }
+        Ok(())
     }
 
     pub(crate) async fn write(

@@ -291,3 +291,19 @@ fn a_question_about_a_large_disk_lets_others_run() {
     assert!(block_on(poll_once(&mut asking)).is_none());
     assert_eq!(block_on(asking).unwrap().sector_count(), sectors);
 }
+
+#[test]
+fn a_write_that_is_refused_at_once_has_stored_nothing() {
+    // It crosses into a second chunk, which a shrink has cut off.
+    let layer = RamDiskLayer::new(4 * MIB).unwrap();
+    let chunk_sectors = 2 * MIB / 512;
+    block_on(disk_layered::LayerIo::resize(&layer, chunk_sectors)).unwrap();
+    let data = [1; 1024];
+    let host = HostBuffers::from_ref(&data);
+    let is_done =
+        disk_layered::LayerIo::try_write(&layer, &host.buffers(), chunk_sectors - 1, false);
+    assert!(!is_done);
+    let status = disk_layered::LayerIo::layer_status(&layer, chunk_sectors - 1, 1);
+    let absent = disk_layered::LayerStatus::Absent { sector_count: 1 };
+    assert_eq!(block_on(status).unwrap(), absent);
+}

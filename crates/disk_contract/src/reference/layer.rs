@@ -118,6 +118,21 @@ impl ReferenceLayer {
         Ok(())
     }
 
+    /// Writes those sectors that are absent.
+    fn fill_now(&self, buffers: &RequestBuffers<'_>, sector: u64) -> Result<(), DiskError> {
+        let mut sectors = self.sectors.lock();
+        let range = check_end(&sectors, sector, self.count_of(buffers))?;
+        let mut reader = buffers.reader();
+        for content in &mut sectors[range] {
+            let mut bytes = vec![0; self.sector_size as usize];
+            reader.read(&mut bytes)?;
+            if *content == Sector::Absent {
+                *content = Sector::Data(bytes.into());
+            }
+        }
+        Ok(())
+    }
+
     fn count_of(&self, buffers: &RequestBuffers<'_>) -> u64 {
         (buffers.len() / self.sector_size as usize) as u64
     }
@@ -312,17 +327,11 @@ impl WriteNoOverwrite for Fill<'_> {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
-        let mut sectors = self.0.sectors.lock();
-        let range = check_end(&sectors, sector, self.0.count_of(buffers))?;
-        let mut reader = buffers.reader();
-        for content in &mut sectors[range] {
-            let mut bytes = vec![0; self.0.sector_size as usize];
-            reader.read(&mut bytes)?;
-            if *content == Sector::Absent {
-                *content = Sector::Data(bytes.into());
-            }
-        }
-        Ok(())
+        self.0.fill_now(buffers, sector)
+    }
+
+    fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        self.0.fill_now(buffers, sector).is_ok()
     }
 }
 

@@ -6,6 +6,9 @@ use guestmem::MemoryWrite;
 use scsi_buffers::{HostBuffers, RequestBuffers};
 use std::ops::Range;
 
+/// What is longer takes too long to be done without letting others run in between.
+const AT_ONCE_BYTES_MAX: usize = 2 << 20;
+
 /// Where the sectors of a request were found.
 enum Place {
     /// All in this layer, and they have been read.
@@ -20,6 +23,9 @@ enum Place {
 impl Pass<'_> {
     /// Reads as [`read`](Pass::read) does, if that is simple, and returns whether it did.
     pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        if buffers.len() > AT_ONCE_BYTES_MAX {
+            return false;
+        }
         let sectors = sector..sector + (buffers.len() as u64 >> self.stack.sector_shift());
         let asked = match self.search(buffers, &sectors, 0, sectors.end) {
             Place::Layer(index) => Some(index),
@@ -28,7 +34,7 @@ impl Pass<'_> {
             Place::Unknown => None,
         };
         if let Some(end) = asked {
-            self.count_missed(&sectors, end, buffers.len());
+            self.count(&sectors, end, buffers.len());
         }
         asked.is_some()
     }
@@ -91,8 +97,11 @@ impl Pass<'_> {
         fetched.flatten()
     }
 
-    /// Counts that the layers above this one were asked, and had nothing.
-    fn count_missed(&self, sectors: &Range<u64>, end: usize, len: usize) {
+    /// Counts that the layers above this one were asked, and had nothing, and that it had all, if there is such a layer.
+    fn count(&self, sectors: &Range<u64>, end: usize, len: usize) {
+        if let Some(found) = self.stack.layers().get(end) {
+            found.count_hit(len);
+        }
         let next = |from| self.stack.try_next(sectors, from);
         let mut asked = next(0);
         while let Some(index) = asked.filter(|index| *index < end) {
