@@ -92,6 +92,16 @@ pub(crate) fn all() -> Vec<Case> {
             prepare: Box::new(|| deep_reads(64, 0)),
         },
         Case {
+            name: "64 layers, each 1/16 full, 4 KiB read of sectors no upper layer covers",
+            limit: "1 layer",
+            goal: 1.5,
+            operation_count: 20_000,
+            prepare: Box::new(|| {
+                let disk = disks::deep_and_scattered(64);
+                Pair::new(every_16th_page(disk, 1), every_16th_page(disks::deep(1), 1))
+            }),
+        },
+        Case {
             name: "read cache over RAM, 4 KiB cold miss",
             limit: "three copies, one into fresh memory",
             goal: 1.2,
@@ -336,16 +346,19 @@ fn copies_of_two(is_read: impl Fn(u64) -> bool + Sync + 'static) -> Side {
 
 /// Reads of every 16th page of `depth` layers, from the one numbered `first` on: 0 for those that upper layers cover.
 fn deep_reads(depth: u64, first: u64) -> Pair {
-    const SIZE: usize = 4 * KIB;
-    let side = |disk: Disk| {
-        let mut block = vec![0; SIZE];
-        let pages = (WORKING_SET_BYTES / SIZE) as u64;
-        each(move |number| {
-            let page = scattered(number, pages / 16) * 16 + first;
-            read(&disk, page as usize * SIZE, &mut block);
-        })
-    };
+    let side = |disk| every_16th_page(disk, first);
     Pair::new(side(disks::deep(depth)), side(disks::deep(1)))
+}
+
+/// Reads of every 16th page from the one numbered `first` on, in an order that jumps about.
+fn every_16th_page(disk: Disk, first: u64) -> Side {
+    const SIZE: usize = 4 * KIB;
+    let mut block = vec![0; SIZE];
+    let pages = (WORKING_SET_BYTES / SIZE) as u64;
+    each(move |number| {
+        let page = scattered(number, pages / 16) * 16 + first;
+        read(&disk, page as usize * SIZE, &mut block);
+    })
 }
 
 fn cold_misses() -> Pair {

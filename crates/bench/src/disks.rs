@@ -1,6 +1,7 @@
 //! The disks that are measured.
 
 use crate::copies::WORKING_SET_BYTES;
+use crate::measure::scattered;
 use disk_backend::Disk;
 use disk_layered::{DiskLayer, LayerConfiguration, LayerIo, LayeredDisk};
 use disklayer_ram::RamDiskLayer;
@@ -62,19 +63,34 @@ fn full_layer(size_bytes: usize) -> RamDiskLayer {
 
 /// A full layer below `depth - 1` others. One in 16 of the pages is in them, each in one that is chosen by its place.
 pub(crate) fn deep(depth: u64) -> Disk {
-    let uppers: Vec<_> = (1..depth).map(|_| ram()).collect();
+    deep_with(depth, |upper, page| {
+        page.is_multiple_of(16) && layer_of(page, depth) == upper + 1
+    })
+}
+
+/// A full layer below `depth - 1` others, each of which has one in 16 of the pages, at random, but for those whose number is 1 more
+/// than a multiple of 16: these are in none of them.
+pub(crate) fn deep_and_scattered(depth: u64) -> Disk {
+    deep_with(depth, |upper, page| {
+        page % 16 != 1 && scattered(upper << 32 | page, 15) == 0
+    })
+}
+
+/// A full layer below others: which has which page is asked with its number from the bottom, the first being 0.
+fn deep_with(depth: u64, has: impl Fn(u64, u64) -> bool) -> Disk {
     let data = [2; PAGE_BYTES];
     let host = HostBuffers::from_ref(&data);
-    for page in (0..(WORKING_SET_BYTES / PAGE_BYTES) as u64).step_by(16) {
-        if let Some(upper) = layer_of(page, depth).checked_sub(1) {
+    let pages = (WORKING_SET_BYTES / PAGE_BYTES) as u64;
+    let upper_layers = (0..depth - 1).map(|upper| {
+        let layer = ram();
+        for page in (0..pages).filter(|page| has(upper, *page)) {
             let sector = page * (PAGE_BYTES / SECTOR_BYTES) as u64;
-            let upper = &uppers[upper as usize];
-            block_on(upper.write(&host.buffers(), sector, false)).expect("there is memory");
+            block_on(layer.write(&host.buffers(), sector, false)).expect("there is memory");
         }
-    }
-    let mut layers: Vec<_> = uppers.into_iter().map(plain).collect();
-    layers.push(plain(full_layer(WORKING_SET_BYTES)));
-    stack(layers)
+        plain(layer)
+    });
+    let lowest = plain(full_layer(WORKING_SET_BYTES));
+    stack(upper_layers.chain([lowest]).collect())
 }
 
 /// Which layer a page of [`deep`] is in if it is covered: 0 for the lowest, which has them all.
