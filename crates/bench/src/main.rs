@@ -1,4 +1,4 @@
-//! Measures disks in process, through [`Disk`](disk_backend::Disk) as a frontend would call it, each against what no disk can beat:
+//! Measures disks in process, through [`Disk`](disk_backend::Disk) as a frontend would call it, each against a limit in the same round:
 //! mostly a plain copy of the same bytes.
 //!
 //! Row 10: a tool. `cargo xtask bench core` runs it and makes a table of what it prints: a JSON object for each case and round,
