@@ -91,6 +91,72 @@ fn without_an_index_each_layer_is_asked() {
     assert_eq!(missed(&disk, 21)[..20], vec!["512".to_owned(); 20]);
 }
 
+/// Writes bytes to every `step`th sector of a layer from `first` on.
+fn scatter(layer: &RamDiskLayer, first: u64, step: usize, byte: u8) {
+    let data = [byte; 512];
+    let host = HostBuffers::from_ref(&data);
+    for sector in (first..SECTORS).step_by(step) {
+        block_on(layer.write(&host.buffers(), sector, false)).unwrap();
+    }
+}
+
+#[test]
+fn a_layer_that_has_other_parts_of_a_crowded_region_is_not_asked() {
+    // A sixteenth of a region has eight sectors: each layer has one of those of each but the last two of them.
+    let uppers = (0..30).map(|index| {
+        let layer = layer(0..0, 0);
+        (0..14).for_each(|part| scatter(&layer, part * 8 + index % 8, 128, 2));
+        layer
+    });
+    let uppers: Vec<_> = uppers.collect();
+    scatter(&uppers[20], 112, 128, 3);
+    let disk = Disk::new(stack(uppers.into_iter().chain([layer(0..SECTORS, 1)]))).unwrap();
+    for _ in 0..3 {
+        assert_eq!(read(&disk, 1024 + 120), 1);
+    }
+    let asked = missed(&disk, 31);
+    assert!(asked[1..].iter().all(|count| count == "0"), "{asked:?}");
+    assert_eq!(read(&disk, 1024 + 112), 3);
+    assert_eq!(read(&disk, 1024 + 113), 1);
+    let asked = missed(&disk, 31);
+    assert_eq!(asked[20], "512", "it has another sector of the part");
+    assert!(asked[1..20].iter().all(|count| count == "0"), "{asked:?}");
+}
+
+#[test]
+fn a_crowded_stack_reads_the_same_with_and_without_an_index() {
+    for seed in disk_contract::seeds(3, 1) {
+        let mut rng = fastrand::Rng::with_seed(seed.value());
+        let mut model = vec![0; SECTORS as usize];
+        let layers: Vec<_> = (0..30).map(|_| layer(0..0, 0)).collect();
+        // From the bottom up; some regions are crowded, and some have next to nothing.
+        for (number, layer) in layers.iter().rev().enumerate() {
+            for _ in 0..200 {
+                let sector = rng.u64(0..SECTORS) & rng.u64(0..SECTORS);
+                let count = rng.u64(1..=20).min(SECTORS - sector);
+                let data = vec![number as u8 + 1; count as usize * 512];
+                let host = HostBuffers::from_ref(&data);
+                block_on(layer.write(&host.buffers(), sector, false)).unwrap();
+                model[sector as usize..][..count as usize].fill(number as u8 + 1);
+            }
+        }
+        let disk = Disk::new(stack(layers)).unwrap();
+        for _ in 0..3000 {
+            let sector = rng.u64(0..SECTORS) & rng.u64(0..SECTORS);
+            let count = rng.u64(1..=300).min(SECTORS - sector) as usize;
+            let mut data = vec![0xee; count * 512];
+            let host = HostBuffers::from_mut(&mut data);
+            block_on(disk.read_vectored(&host.buffers(), sector)).unwrap();
+            drop(host);
+            let expected = model[sector as usize..][..count].iter();
+            for (at, (sector_data, expected)) in data.chunks_exact(512).zip(expected).enumerate() {
+                let is_right = sector_data.iter().all(|byte| byte == expected);
+                assert!(is_right, "sector {} is not {expected}", sector + at as u64);
+            }
+        }
+    }
+}
+
 #[test]
 fn more_layers_than_a_region_can_name_are_all_found() {
     let uppers = (0..30).map(|index| match index {
