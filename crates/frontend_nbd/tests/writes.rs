@@ -95,6 +95,24 @@ fn a_durable_write_reaches_a_disk_that_respects_fua_as_such() {
     assert!(!disk.log()[0].fua);
 }
 
+#[test]
+fn a_write_of_a_mib_is_one_of_the_disk_and_a_longer_one_is_cut_and_flushed_once() {
+    let disk = sized(512, 4 * MIB, true);
+    let server = Running::one(disk.disk());
+    for style in STYLES {
+        let mut client = server.client(style);
+        for (len, writes) in [(MIB, 1), (MIB + 512, 2), (3 * MIB, 3)] {
+            disk.clear_log();
+            let data = vec![9; len];
+            assert_eq!(client.call(WRITE, FUA, 512, len as u32, &data).errno, 0);
+            let is_one = writes == 1;
+            assert_eq!(disk.count_of(Kind::Write), writes, "{len} bytes");
+            assert_eq!(disk.count_of(Kind::Flush), usize::from(!is_one));
+            assert_eq!(disk.log()[0].fua, is_one);
+        }
+    }
+}
+
 /// A flush that began after the last write ended.
 fn expect_flush_at_end(disk: &TestDisk) {
     let log = disk.log();

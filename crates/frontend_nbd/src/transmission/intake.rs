@@ -15,14 +15,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// The length of the pieces that long writes are cut into, in bytes. While the disk takes one, the client goes on to fill the
-/// socket, which holds some 200 KiB: shorter pieces empty it before the client has to sleep, longer ones cost fewer calls. For
-/// writes of 1 MiB this is the best of 32 to 512 KiB where client and server have a processor each, and a tenth better than
-/// 64 KiB where they share one.
-const WRITE_PIECE_BYTES: usize = 128 * 1024;
-/// The same for long reads. Longer, because each piece costs a client several calls: reads of 1 MiB in pieces of 256 KiB take a
-/// tenth longer.
-const READ_PIECE_BYTES: usize = 1 << 20;
+/// The length of the pieces that long reads and writes are cut into, in bytes. Shorter pieces are worse for both: each piece of a read
+/// costs a client several calls, and with writes the disk's turn comes again and again while the client has filled the socket, which holds
+/// some 200 KiB, so that both sides sleep and wait to be woken more often. Writes of 1 MiB have 5.3 GB/s in one piece, and 4.1 in pieces of
+/// 128 or 512 KiB, where client and server have a processor each.
+const PIECE_BYTES: usize = 1 << 20;
 /// How many pieces of one read may be under way at once.
 const PIECES_AHEAD_MAX: usize = 4;
 /// From how many missing bytes on a payload is received to its place, past the input.
@@ -242,7 +239,7 @@ where
             Command::Read => Delivery::Stream { begun: false },
             Command::BlockStatus => Delivery::Whole,
             // One flush at the end costs less than a durable write for each piece.
-            Command::Write if request.has(FUA) && !fits(WRITE_PIECE_BYTES) => {
+            Command::Write if request.has(FUA) && !fits(self.write_piece_len()) => {
                 Delivery::AtEndFlushed
             }
             _ => Delivery::AtEnd,
@@ -286,7 +283,13 @@ where
     }
 
     fn read_piece_len(&self) -> usize {
-        READ_PIECE_BYTES.min(self.unfragmented_max())
+        PIECE_BYTES.min(self.unfragmented_max())
+    }
+
+    /// Two sectors less than for reads: a write that is not whole sectors needs room for what it must read first.
+    fn write_piece_len(&self) -> usize {
+        let sector_size = self.session.export.disk().sector_size() as usize;
+        PIECE_BYTES.min(self.unfragmented_max() - 2 * sector_size)
     }
 
     /// Where the piece of up to `piece_len` bytes from `next` on ends: between two sectors, unless it is the last.
@@ -301,11 +304,12 @@ where
 
     fn take_write(&mut self, progress: Progress) -> Result<Option<Stuck>, SessionError> {
         let Progress { request, next, end } = progress;
+        let piece_len = self.write_piece_len();
+        let piece_end = self.piece_end(next, end, piece_len);
         let pending = self.requests.get(request);
         let has_failed = pending.failure.is_some();
-        let has_pieces = pending.request.len > WRITE_PIECE_BYTES as u64;
+        let has_pieces = pending.request.len > piece_len as u64;
         let is_fua = pending.request.has(FUA) && !has_pieces;
-        let piece_end = self.piece_end(next, end, WRITE_PIECE_BYTES);
         if has_failed {
             return self.give_up_write(progress).map(|()| None);
         }
