@@ -7,13 +7,15 @@
 //! Invariants:
 //! - N1: only a *still* layer is ever left out: one that this stack neither writes nor fills, and that promised to say so when it
 //!   changes by other means ([`LayerWatch`]).
-//! - N2: a layer that is left out of a part of a region reached beyond the region, and had nothing of the part, when it was asked;
+//! - N2: a layer that is left out of a part of a region reached to its end or beyond, and had nothing of the part, when it was asked;
 //!   and no still layer was changing between the making of the index and the asking, or no request that begins later uses it (N3).
 //! - N3: an index is for the changes that had begun when it was made, none of which was under way. A request that finds that another
 //!   has begun makes a new index first, and trusts nothing of the old one; while one is under way it does without.
-//! - N4: what is not known is no reason to leave out a layer: regions that nobody asked about yet, what lies beyond the end that the
-//!   disk had; and where more than four layers have something of a region, all below the topmost one, from the fourth on, that has
-//!   something of the part.
+//! - N4: what is not known is no reason to leave out a layer: regions that nobody asked about yet, and what lies beyond the end that the
+//!   disk had. Where more than four layers have something of a region the fourth is not named, and of each part only the topmost is known
+//!   from there on: below it all are asked.
+//! - N5: of a region one answer is kept whole, the first. Two who ask at once may hear different things of a layer that fails, or makes
+//!   sectors absent; either is right, and a mixture is not.
 
 use crate::LayerStatus;
 use crate::stacked::StackedLayer;
@@ -98,21 +100,22 @@ impl Index {
         }
         let mut next = self.layer_count;
         for region in self.regions(sectors) {
-            let (leaf, place) = self.place(region);
+            let (leaf, slot) = self.slot(region);
             let parts = self.parts(region, sectors);
-            let of_region = leaf.get()?.next(place, parts, from, self.layer_count)?;
+            let of_region = leaf.get()?.next(slot, parts, from, self.layer_count)?;
             next = next.min(of_region);
         }
         Some(next)
     }
 
     /// Asks the layers about the regions of these sectors that nobody has asked about.
-    pub(crate) async fn learn(&self, layers: &[Arc<StackedLayer>], sectors: &Range<u64>) {
-        for region in self.regions(sectors) {
-            let (leaf, place) = self.place(region);
+    pub(crate) async fn learn(&self, layers: &[Arc<StackedLayer>], sectors: Range<u64>) {
+        let sectors = sectors.start..sectors.end.min(self.sector_count);
+        for region in self.regions(&sectors) {
+            let (leaf, slot) = self.slot(region);
             let leaf = leaf.get_or_init(Leaf::new);
-            if !leaf.is_known(place) {
-                leaf.store(place, &self.ask(layers, region).await);
+            if !leaf.is_known(slot) {
+                leaf.store(slot, &self.ask(layers, region).await);
             }
         }
     }
@@ -150,16 +153,17 @@ impl Index {
         let (mut parts, mut at, mut is_all) = (0, sectors.start, true);
         while at < sectors.end {
             match layer.backing().layer_status(at, sectors.end - at).await {
-                Ok(LayerStatus::Absent { sector_count }) => {
+                Ok(LayerStatus::Absent { sector_count }) if sector_count > 0 => {
                     is_all = false;
-                    at += sector_count.max(1);
+                    at += sector_count;
                 }
                 Ok(LayerStatus::Present(status)) if status.sector_count() > 0 => {
                     let end = (at + status.sector_count()).min(sectors.end);
                     parts |= self.parts(region, &(at..end));
                     at = end;
                 }
-                Ok(LayerStatus::Present(_)) | Err(_) => return UNCERTAIN,
+                // An answer about nothing is none.
+                Ok(_) | Err(_) => return UNCERTAIN,
             }
         }
         (parts, is_all)
@@ -182,8 +186,8 @@ impl Index {
         sectors.start >> self.region_shift..(last >> self.region_shift) + 1
     }
 
-    /// Where a region's entry is, once somebody has asked.
-    fn place(&self, region: u64) -> (&OnceLock<Box<Leaf>>, usize) {
+    /// The leaf of a region, once somebody has asked, and which slot of it is the region's.
+    fn slot(&self, region: u64) -> (&OnceLock<Box<Leaf>>, usize) {
         let leaf = &self.leaves[region as usize / LEAF_REGIONS];
         (leaf, region as usize % LEAF_REGIONS)
     }

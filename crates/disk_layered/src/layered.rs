@@ -77,7 +77,7 @@ impl LayeredDisk {
     }
 
     /// The same disk, whose reads ask one layer after the other, and remember nothing of what these do not have. It is slower if it
-    /// has many layers, and saves up to 64 MiB of memory.
+    /// has many layers, and saves up to 192 MiB of memory.
     #[must_use]
     pub fn without_index(self) -> Self {
         let stack = self.stack.load().forgetful().without_index();

@@ -128,32 +128,43 @@ fn a_crowded_stack_reads_the_same_with_and_without_an_index() {
     for seed in disk_contract::seeds(3, 1) {
         let mut rng = fastrand::Rng::with_seed(seed.value());
         let mut model = vec![0; SECTORS as usize];
-        let layers: Vec<_> = (0..30).map(|_| layer(0..0, 0)).collect();
+        let empty = || -> Vec<_> { (0..30).map(|_| layer(0..0, 0)).collect() };
+        let (indexed, plain) = (empty(), empty());
         // From the bottom up; some regions are crowded, and some have next to nothing.
-        for (number, layer) in layers.iter().rev().enumerate() {
+        for (number, layers) in indexed.iter().zip(&plain).rev().enumerate() {
             for _ in 0..200 {
                 let sector = rng.u64(0..SECTORS) & rng.u64(0..SECTORS);
                 let count = rng.u64(1..=20).min(SECTORS - sector);
                 let data = vec![number as u8 + 1; count as usize * 512];
                 let host = HostBuffers::from_ref(&data);
-                block_on(layer.write(&host.buffers(), sector, false)).unwrap();
+                for layer in [layers.0, layers.1] {
+                    block_on(layer.write(&host.buffers(), sector, false)).unwrap();
+                }
                 model[sector as usize..][..count as usize].fill(number as u8 + 1);
             }
         }
-        let disk = Disk::new(stack(layers)).unwrap();
+        let indexed = Disk::new(stack(indexed)).unwrap();
+        let plain = Disk::new(stack(plain).without_index()).unwrap();
         for _ in 0..3000 {
             let sector = rng.u64(0..SECTORS) & rng.u64(0..SECTORS);
             let count = rng.u64(1..=300).min(SECTORS - sector) as usize;
-            let mut data = vec![0xee; count * 512];
-            let host = HostBuffers::from_mut(&mut data);
-            block_on(disk.read_vectored(&host.buffers(), sector)).unwrap();
-            drop(host);
-            let expected = model[sector as usize..][..count].iter();
-            for (at, (sector_data, expected)) in data.chunks_exact(512).zip(expected).enumerate() {
-                let is_right = sector_data.iter().all(|byte| byte == expected);
-                assert!(is_right, "sector {} is not {expected}", sector + at as u64);
+            let expected = &model[sector as usize..][..count];
+            for disk in [&indexed, &plain] {
+                expect(disk, sector, expected);
             }
         }
+    }
+}
+
+/// Each sector is full of the byte that is expected of it.
+fn expect(disk: &Disk, sector: u64, expected: &[u8]) {
+    let mut data = vec![0xee; expected.len() * 512];
+    let host = HostBuffers::from_mut(&mut data);
+    block_on(disk.read_vectored(&host.buffers(), sector)).unwrap();
+    drop(host);
+    for ((data, expected), at) in data.chunks_exact(512).zip(expected).zip(sector..) {
+        let is_right = data.iter().all(|byte| byte == expected);
+        assert!(is_right, "sector {at} is not full of {expected}");
     }
 }
 
@@ -230,4 +241,20 @@ fn a_disk_that_grows_has_zeros_beyond_its_index() {
     block_on(disk.resize(2 * SECTORS)).unwrap();
     assert_eq!((read(&disk, SECTORS), read(&disk, 2 * SECTORS - 1)), (0, 0));
     assert_eq!(read(&disk, SECTORS - 1), 1);
+}
+
+#[test]
+fn a_long_read_of_a_crowded_region_asks_nobody_for_what_it_has_already() {
+    // All have the first page of the region, and none but the lowest the second.
+    let uppers = (0..30).map(|_| layer(0..8, 5));
+    let layers = [layer(0..0, 0)].into_iter().chain(uppers);
+    let disk = Disk::new(stack(layers.chain([layer(0..SECTORS, 1)]))).unwrap();
+    for _ in 0..2 {
+        let expected: Vec<u8> = (0..16)
+            .map(|sector| if sector < 8 { 5 } else { 1 })
+            .collect();
+        expect(&disk, 0, &expected);
+    }
+    let missed = missed(&disk, 32);
+    assert!(missed[2..].iter().all(|count| count == "0"), "{missed:?}");
 }

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 use std::sync::OnceLock;
+use sync::Mutex;
 use sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 /// How many regions are made room for at once.
@@ -12,22 +13,24 @@ pub(super) type Parts = u16;
 
 pub(super) const PARTS: u32 = Parts::BITS;
 
-/// More layers than this have no index: the number stands for none.
+/// The number of no layer: so many, or more, have no index.
 pub(super) const NO_LAYER: u16 = u16::MAX;
 
-/// What is known of neighbouring regions.
+/// What is known of neighbouring regions, each in a slot.
 ///
-/// Whoever writes something of a region while the index may be used writes the same (N3), so neither the halves of an entry nor an
-/// entry and its table ever contradict each other.
+/// A slot is written once, under the lock, and its entry last: first the table, then the second half of the entry, then the first half,
+/// with which it is known. So who sees it known sees all of one answer (N5), without the lock.
 pub(super) struct Leaf {
+    writing: Mutex<()>,
     entries: [[AtomicU64; 2]; LEAF_REGIONS],
-    /// Made for the first region that needs one.
-    tables: OnceLock<Box<[Table; LEAF_REGIONS]>>,
+    /// For all slots, made for the first region that needs one.
+    tables: OnceLock<Box<[Table]>>,
 }
 
 impl Leaf {
     pub(super) fn new() -> Box<Self> {
         Box::new(Self {
+            writing: Mutex::new(()),
             entries: std::array::from_fn(|_| Default::default()),
             tables: OnceLock::new(),
         })
@@ -37,12 +40,12 @@ impl Leaf {
     /// nobody has asked about the region yet.
     pub(super) fn next(
         &self,
-        region: usize,
+        slot: usize,
         parts: Parts,
         from: usize,
         layer_count: usize,
     ) -> Option<usize> {
-        let entry = self.entry(region);
+        let entry = self.entry(slot);
         if entry == Entry::UNKNOWN {
             return None;
         }
@@ -52,29 +55,34 @@ impl Leaf {
             Next::InTable(first) => {
                 let from = first.max(from);
                 let tables = self.tables.get();
-                tables.map_or(from, |tables| tables[region].next(parts, from, layer_count))
+                tables.map_or(from, |tables| tables[slot].next(parts, from, layer_count))
             }
         })
     }
 
-    pub(super) fn is_known(&self, region: usize) -> bool {
-        self.entry(region) != Entry::UNKNOWN
+    pub(super) fn is_known(&self, slot: usize) -> bool {
+        self.entry(slot) != Entry::UNKNOWN
     }
 
-    pub(super) fn store(&self, region: usize, found: &Found) {
+    /// Keeps what was found of a region, unless somebody else was first.
+    pub(super) fn store(&self, slot: usize, found: &Found) {
+        let _first = self.writing.lock();
+        if self.is_known(slot) {
+            return;
+        }
         if found.needs_table() {
-            let new = || Box::new(std::array::from_fn(|_| Table::default()));
-            self.tables.get_or_init(new)[region].store(&found.topmost);
+            // Not by way of an array, which would take 16 KiB of stack.
+            let new = || (0..LEAF_REGIONS).map(|_| Table::default()).collect();
+            self.tables.get_or_init(new)[slot].store(&found.topmost);
         }
         let Entry([first, last]) = Entry::new(&found.layers);
-        // The first half last: with it the entry is known.
-        let halves = &self.entries[region];
+        let halves = &self.entries[slot];
         halves[1].store(last, Ordering::Release);
         halves[0].store(first, Ordering::Release);
     }
 
-    fn entry(&self, region: usize) -> Entry {
-        let [first, last] = &self.entries[region];
+    fn entry(&self, slot: usize) -> Entry {
+        let [first, last] = &self.entries[slot];
         match first.load(Ordering::Acquire) {
             0 => Entry::UNKNOWN,
             first => Entry([first, last.load(Ordering::Acquire)]),
@@ -179,24 +187,26 @@ impl Entry {
     }
 }
 
-/// Of each sixteenth of a region the topmost layer, from the last place of its entry on, that may have something of it; 1 more than
-/// its number, so that 0 is for what was never stored.
+/// Of each sixteenth of a region the topmost layer, from the last place of its entry on, that may have something of it.
+///
+/// Kept as 1 more than its number, or as [`NO_LAYER`]. So 0, which is what a table begins with, leaves out nobody.
 #[derive(Default)]
 struct Table([AtomicU16; PARTS as usize]);
 
 impl Table {
     fn store(&self, topmost: &[u16; PARTS as usize]) {
         for (place, layer) in self.0.iter().zip(topmost) {
-            place.store(layer.wrapping_add(1), Ordering::Relaxed);
+            // With the entry, which is written after this, it is seen.
+            place.store(layer.saturating_add(1), Ordering::Relaxed);
         }
     }
 
     /// As [`Leaf::next`], `from` being at or below the last place of the entry. Below the topmost layer that has something of a part
     /// all are worth a look.
     fn next(&self, parts: Parts, from: usize, layer_count: usize) -> usize {
-        let of_part = |part: usize| match self.0[part].load(Ordering::Relaxed).wrapping_sub(1) {
+        let of_part = |part: usize| match self.0[part].load(Ordering::Relaxed) {
             NO_LAYER => layer_count,
-            topmost => usize::from(topmost).max(from),
+            kept => usize::from(kept.saturating_sub(1)).max(from),
         };
         let parts = (0..PARTS as usize).filter(|part| parts & 1 << part != 0);
         parts.map(of_part).min().unwrap_or(layer_count)
@@ -281,6 +291,36 @@ mod tests {
         assert!(!found.is_full());
         found.add(6, ALL << 8);
         assert!(found.is_full());
+    }
+
+    #[test]
+    fn the_first_answer_is_kept_whole() {
+        let mut first = Found::new();
+        let mut second = Found::new();
+        for layer in [7, 9, 11, 13] {
+            first.add(layer, ALL);
+        }
+        for layer in [5, 7, 9, 11, 13] {
+            second.add(layer, ALL);
+        }
+        for (kept, other) in [(&first, &second), (&second, &first)] {
+            let leaf = Leaf::new();
+            leaf.store(2, kept);
+            let expected: Vec<_> = (1..20).map(|from| next(&leaf, 1, from)).collect();
+            leaf.store(2, other);
+            let found: Vec<_> = (1..20).map(|from| next(&leaf, 1, from)).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_never_written_leaves_out_nobody() {
+        let table = Table::default();
+        assert_eq!(table.next(ALL, 4, 100), 4);
+        table.store(&[NO_LAYER; PARTS as usize]);
+        assert_eq!(table.next(ALL, 4, 100), 100);
+        table.store(&[NO_LAYER - 2; PARTS as usize]);
+        assert_eq!(table.next(ALL, 4, 65_534), 65_533);
     }
 
     #[test]
