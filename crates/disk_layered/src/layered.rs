@@ -490,6 +490,16 @@ impl DiskIo for LayeredDisk {
         None
     }
 
+    /// Closes every layer, top first, also after one of them failed.
+    async fn close(&self) -> Result<(), DiskError> {
+        // First in the right order, and by one flush for all that are to be flushed together.
+        let mut result = self.sync_cache().await;
+        for layer in self.stack.load_full().layers() {
+            result = result.and(layer.backing().close().await);
+        }
+        result
+    }
+
     /// Finishes what dropped requests left behind, then waits for every layer.
     async fn drain(&self) {
         let stack = self.stack.load_full();
