@@ -1,4 +1,4 @@
-//! What a disk shares with its work on the pool: the file, the locks, and what was learnt about the file.
+//! What a disk shares with its work on the pool and by rings: the file, the locks, and what was learnt about the file.
 
 use crate::bounced::bounce_pool;
 use crate::counters::Counters;
@@ -36,7 +36,9 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// For copies of memory that is only borrowed.
     pub(crate) bounce: BouncePool,
-    /// What runs, or will run, on the pool. It may go on when its future is dropped.
+    /// Whether io_uring does what has to wait, where the system allows it.
+    pub(crate) may_use_ring: bool,
+    /// What runs, or will run, on the pool or by a ring. It may go on when its future is dropped.
     pub(crate) in_pool: Arc<InFlight>,
     pub(crate) may_read_without_waiting: Hope,
     pub(crate) may_write_without_waiting: Hope,
@@ -62,9 +64,10 @@ impl Shared {
             locks: RangeLock::new(),
             flusher,
             counters: Counters::default(),
+            may_use_ring: image.may_use_ring,
             in_pool: Arc::default(),
-            may_read_without_waiting: Hope::new(true),
-            may_write_without_waiting: Hope::new(true),
+            may_read_without_waiting: Hope::new(!image.is_direct),
+            may_write_without_waiting: Hope::new(!image.is_direct),
             may_zero_range: Hope::new(image.properties.may_zero_range),
             may_reserve: Hope::new(image.properties.kind != ImageKind::BlockDevice),
             image,
