@@ -271,7 +271,7 @@ impl Inspect for FileDisk {
             .field("path", &image.path)
             .field("kind", &image.properties.kind)
             .field("is_direct", &image.is_direct)
-            .field("io_uring", &self.shared.has_ring())
+            .field("io_uring", &self.shared.may_use_ring)
             .field("size_bytes", &self.shared.size.bytes())
             .field("tail_bytes", &self.shared.size.tail_bytes())
             .field("is_watched", &self.shared.is_watched())

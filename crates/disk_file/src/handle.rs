@@ -32,7 +32,7 @@ pub struct FileDiskHandle {
     /// 512 bytes and sometimes 4096.
     #[serde(default, skip_serializing_if = "is_false")]
     pub direct: bool,
-    /// Let io_uring do what has to wait for the medium. Without it, and where the system allows none, threads do.
+    /// Let io_uring do what has to wait for the medium, as it does unless this is `false`. Where the system allows none, threads do.
     #[serde(default = "io_uring_default", skip_serializing_if = "is_true")]
     pub io_uring: bool,
 }

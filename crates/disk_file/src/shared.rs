@@ -15,6 +15,7 @@ use scsi_buffers::BouncePool;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use uring::Ring;
 
 /// The longest request that is served without another thread: copying it takes about 100 us.
 pub(crate) const AT_ONCE_BYTES_MAX: usize = 1 << 20;
@@ -36,7 +37,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// For copies of memory that is only borrowed.
     pub(crate) bounce: BouncePool,
-    /// Whether io_uring does what has to wait, where the system allows it.
+    /// Whether io_uring does what has to wait: it is wanted, the system allows it, and something here ever waits. Found out when the
+    /// disk is opened, so that rings are made, or the lack of them is told, then.
     pub(crate) may_use_ring: bool,
     /// What runs, or will run, on the pool or by a ring. It may go on when its future is dropped.
     pub(crate) in_pool: Arc<InFlight>,
@@ -58,13 +60,15 @@ impl Shared {
         });
         Self {
             watch: watch.and_then(Result::ok),
+            may_use_ring: image.may_use_ring
+                && image.properties.kind != ImageKind::MemoryFile
+                && Ring::of_this_thread().is_ok(),
             size,
             clock: OnceLock::new(),
             bounce: bounce_pool(),
             locks: RangeLock::new(),
             flusher,
             counters: Counters::default(),
-            may_use_ring: image.may_use_ring,
             in_pool: Arc::default(),
             may_read_without_waiting: Hope::new(!image.is_direct),
             may_write_without_waiting: Hope::new(!image.is_direct),

@@ -114,15 +114,10 @@ impl Transfer {
 }
 
 impl Shared {
-    /// Whether there are rings, and they are wanted here.
-    pub(crate) fn has_ring(&self) -> bool {
-        self.may_use_ring && Ring::of_this_thread().is_ok()
-    }
-
     fn goes_by_ring(&self, intent: Intent) -> bool {
         // Space is reserved before, which may wait.
         let may_reserve = intent == Intent::Change && self.has_divided_sectors();
-        !may_reserve && !self.is_in_memory() && self.has_ring()
+        self.may_use_ring && !may_reserve
     }
 
     fn begin_in_ring(

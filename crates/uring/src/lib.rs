@@ -65,8 +65,7 @@ pub type SharedFile = Arc<dyn AsFd + Send + Sync>;
 pub struct Ring(&'static Core);
 
 impl Ring {
-    /// The ring that is best for the calling thread: the process has about as many as processors, each made when it is first
-    /// asked for.
+    /// The ring that is best for the calling thread: the process has about as many as processors, made when the first is asked for.
     ///
     /// # Errors
     /// The system refuses, as container runtimes and old kernels do: then so it does for every ring, for ever, and a warning has

@@ -336,27 +336,29 @@ fn polling_reaps_what_is_there() {
 }
 
 #[test]
-fn a_system_that_refuses_is_asked_once_for_the_first_ring() {
+fn a_system_that_refuses_is_asked_once() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     static REFUSING: Rings = Rings::new(|| {
         CALLS.fetch_add(1, Ordering::Relaxed);
         Err(io::Error::from_raw_os_error(libc::EPERM))
     });
     for number in [0, 3, 0, 1] {
-        let error = REFUSING.get(number).expect_err("it refuses");
+        let error = REFUSING.get(number, 4).expect_err("it refuses");
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
     }
     assert_eq!(CALLS.load(Ordering::Relaxed), 1);
 }
 
 #[test]
-fn where_there_is_one_ring_and_no_more_all_threads_share_it() {
+fn threads_share_the_rings_that_there_are() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     static STINGY: Rings = Rings::new(|| match CALLS.fetch_add(1, Ordering::Relaxed) {
-        0 => Core::with_room(4, 8),
+        0 | 1 => Core::with_room(4, 8),
         _ => Err(io::Error::from_raw_os_error(libc::EMFILE)),
     });
-    let first = STINGY.get(0).expect("the first is there").0;
-    let other = STINGY.get(2).expect("the first is there").0;
-    assert!(std::ptr::eq(first, other));
+    let ring = |number| STINGY.get(number, 5).expect("the first is there").0;
+    assert!(std::ptr::eq(ring(0), ring(2)));
+    assert!(std::ptr::eq(ring(1), ring(3)));
+    assert!(!std::ptr::eq(ring(0), ring(1)));
+    assert_eq!(CALLS.load(Ordering::Relaxed), 3);
 }
