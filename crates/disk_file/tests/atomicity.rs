@@ -67,6 +67,10 @@ fn disturb(disk: &Disk, seed: u64, rounds: u64) {
 }
 
 #[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "the runner keeps it for those that fail"
+)]
 fn no_thread_ever_sees_half_a_change() {
     for place in places() {
         for (name, way) in place.ways() {
@@ -88,6 +92,10 @@ fn no_thread_ever_sees_half_a_change() {
 }
 
 #[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "the runner keeps it for those that fail"
+)]
 fn random_requests_agree_with_a_byte_array() {
     for place in places() {
         for (name, way) in place.ways() {

@@ -28,6 +28,10 @@ fn make(place: &Place, way: &FileDiskOptions, spec: &DiskSpec) -> Disk {
 }
 
 /// Runs the suite the way it is said, with those of the sector sizes that there are then.
+#[expect(
+    clippy::print_stdout,
+    reason = "the runner keeps it for those that fail"
+)]
 fn check(place: &Place, sector_sizes: &[u32], suite: &Suite) -> Result<(), Violation> {
     for (name, way) in place.ways() {
         let possible = sector_sizes.iter().filter(|size| **size >= way.sector_size);

@@ -1,5 +1,6 @@
 //! Operations on pipes, which end when the test says so, and on files.
 
+use crate::entry::{Direction, Entry, Step};
 use crate::ring::Core;
 use crate::rings::Rings;
 use crate::{Operation, Ring, SharedFile};
@@ -361,4 +362,21 @@ fn threads_share_the_rings_that_there_are() {
     assert!(std::ptr::eq(ring(1), ring(3)));
     assert!(!std::ptr::eq(ring(0), ring(1)));
     assert_eq!(CALLS.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn what_the_kernel_has_no_means_for_just_now_is_asked_again_and_not_for_ever() {
+    let (_buffer, memory) = room(1);
+    let file = file_of(b"x");
+    let mut entry = Entry::new(Direction::Read, file, memory, 0, Box::new(|_| {}));
+    assert!(entry.prepare().is_none(), "there is something to do");
+    let mut refusals = 0;
+    let error = loop {
+        match entry.take_answer(-libc::EAGAIN) {
+            Step::Again => refusals += 1,
+            Step::Finished(outcome) => break outcome.expect_err("nothing was read"),
+        }
+    };
+    assert!(refusals > 1, "it gives up at once");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }

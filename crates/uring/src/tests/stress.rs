@@ -60,6 +60,10 @@ fn run_thread(ring: Ring, file: &Arc<File>, part: usize, seed: u64) {
 }
 
 #[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "the runner keeps it for those that fail"
+)]
 fn operations_of_many_threads_do_what_they_say_and_nothing_else() {
     const THREADS: usize = 6;
     let seed = std::env::var("DISK_CONTRACT_SEED").map_or(7, |seed| {
