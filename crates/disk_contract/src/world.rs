@@ -133,6 +133,9 @@ impl World {
         let mut sim = Sim::new(rng.u64(..));
         let ground;
         (shared, ground) = self.begin(&build, &mut sim, &mut rng)?;
+        for store in &ground.stores {
+            store.set_failure_percent(ground.failure_percent);
+        }
         for begin in ground.when_it_begins {
             begin();
         }

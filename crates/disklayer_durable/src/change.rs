@@ -1,19 +1,19 @@
 //! Writing, clearing and filling.
 
-use crate::core::Core;
+use crate::core::{Core, other};
 use crate::format::State;
 use crate::journal::{begin_use, flush};
 use crate::layer::SECTORS_BETWEEN_YIELDS;
-use crate::page::{Clear, Page, Work, Writing};
+use crate::page::{Begun, Clear, Inner, Page, Work, Writing};
 use disk_backend::{DiskError, UnmapBehavior};
 use operation::Operation;
 use parking_lot::Mutex;
-use scsi_buffers::{BounceBuffer, RequestBuffers};
+use scsi_buffers::{BounceBuffer, PinnedBuffers, RequestBuffers};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How much is filled in one operation, in bytes.
-const FILL_BYTES_MAX: usize = 1 << 20;
+/// How much is written in one operation that owns its memory, in bytes.
+const WORK_BYTES_MAX: usize = 1 << 20;
 
 /// How many ranges are given back to the store after a flush.
 const PUNCHES_MAX: usize = 32;
@@ -63,47 +63,71 @@ impl Core {
         sectors: Range<u32>,
         fua: bool,
     ) -> Result<bool, DiskError> {
-        let (writing, in_place) = self.begin_write(page, &sectors).await?;
-        let at = self.data_sector(page.stripe, sectors.start);
-        self.store
-            .write_vectored(memory, at, fua && in_place)
-            .await?;
+        let shift = self.layout.sector_shift();
         let begin = page.stripe * u64::from(self.layout.stripe_sectors);
-        let mut inner = page.lock();
-        let end = self.within(page.stripe, self.sector_count());
-        let is_changed = writing.complete(&mut inner, end, false);
-        if is_changed {
-            self.note_dirty(&mut inner, page.stripe);
+        let mut at = sectors.start;
+        let mut is_durable = true;
+        while at < sectors.end {
+            let place = |run: &Range<u32>| {
+                let offset = ((run.start - sectors.start) as usize) << shift;
+                memory.subrange(offset, run.len() << shift)
+            };
+            match self.begin_write(page, at..sectors.end, place).await? {
+                Begin::Over(writing, is_on_record) => {
+                    let first = self.data_sector(page.stripe, at);
+                    let fua = fua && is_on_record;
+                    let memory = place(&writing.sectors);
+                    self.store.write_vectored(&memory, first, fua).await?;
+                    at = writing.sectors.end;
+                    is_durable &= is_on_record;
+                }
+                Begin::First(begun, end) => {
+                    run(&begun.work).await?;
+                    at = end;
+                    is_durable = false;
+                }
+            }
+            // What was cut off meanwhile is nowhere.
+            self.check_end(begin + u64::from(at))?;
         }
-        // What was cut off meanwhile is nowhere.
-        self.check_end(begin + u64::from(sectors.end))?;
-        Ok(in_place)
+        Ok(is_durable)
     }
 
-    /// Begins a write, after the operations that it must wait for; says whether the sectors' presence is on record already.
-    async fn begin_write(
+    /// Begins a write, after the work that it must wait for (P2).
+    async fn begin_write<'a>(
         &self,
         page: &Arc<Page>,
-        sectors: &Range<u32>,
-    ) -> Result<(Writing, bool), DiskError> {
+        sectors: Range<u32>,
+        place: impl Fn(&Range<u32>) -> RequestBuffers<'a>,
+    ) -> Result<Begin, DiskError> {
         let begin = page.stripe * u64::from(self.layout.stripe_sectors);
         loop {
             self.reserve(page).await?;
             let work = {
                 let mut inner = page.lock();
                 self.check_end(begin + u64::from(sectors.end))?;
-                match inner.work_on(sectors) {
-                    Some(work) => work,
-                    None => {
-                        let in_place = inner.states.is_all(sectors.clone(), State::Data)
-                            && !inner.is_dirty
-                            && !inner.is_logging;
-                        return Ok((page.begin(&mut inner, sectors.clone(), None), in_place));
-                    }
+                if let Some(work) = inner.work_on(&sectors) {
+                    work
+                } else if inner.states.is_all(sectors.clone(), State::Data) {
+                    let is_on_record = !inner.is_dirty && !inner.is_logging;
+                    let writing = page.begin(&mut inner, sectors, None);
+                    return Ok(Begin::Over(writing, is_on_record));
+                } else {
+                    let sectors = self.short(sectors);
+                    let data = Data::of(&place(&sectors))?;
+                    let end = sectors.end;
+                    let begun = self.begin_data(page, &mut inner, sectors, data, false);
+                    return Ok(Begin::First(begun, end));
                 }
             };
             work.finish().await;
         }
+    }
+
+    /// As much of a run as work has memory for.
+    fn short(&self, run: Range<u32>) -> Range<u32> {
+        let sectors_max = (WORK_BYTES_MAX >> self.layout.sector_shift()) as u32;
+        run.start..run.end.min(run.start + sectors_max)
     }
 
     /// Writes at once what is on record, and what the store takes at once.
@@ -141,13 +165,12 @@ impl Core {
         is_done
     }
 
-    /// Clears sectors, a stripe at a time. Beyond the end only for a resize, which says so by `is_cut`.
+    /// Clears sectors, a stripe at a time.
     pub(crate) async fn clear(
         self: &Arc<Self>,
         range: Range<u64>,
         clear: Clear,
         gives_back: bool,
-        is_cut: bool,
     ) -> Result<(), DiskError> {
         self.prepare().await?;
         let mut yielded_at = range.start;
@@ -166,16 +189,51 @@ impl Core {
             {
                 self.reserve(&page).await?;
             }
-            let mut inner = page.lock();
-            let begin = part.stripe * u64::from(self.layout.stripe_sectors);
-            if !is_cut {
-                self.check_end(begin + u64::from(part.sectors.end))?;
-            }
-            if inner.clear(part.sectors, clear, gives_back) {
-                self.note_dirty(&mut inner, part.stripe);
+            for writing in self.clear_part(&page, part.sectors, clear, gives_back)? {
+                // P3. It stays under way while zeros are written, and changes no state.
+                let at = self.data_sector(part.stripe, writing.sectors.start);
+                let count = u64::from(writing.sectors.end - writing.sectors.start);
+                self.store
+                    .write_zeroes(at, count, false, false, false)
+                    .await?;
             }
         }
         Ok(())
+    }
+
+    /// Clears a part at one instant; returns what is to be zeroed in the store.
+    fn clear_part(
+        &self,
+        page: &Arc<Page>,
+        sectors: Range<u32>,
+        clear: Clear,
+        gives_back: bool,
+    ) -> Result<Vec<Writing>, DiskError> {
+        let mut inner = page.lock();
+        if clear != Clear::Cut {
+            let begin = page.stripe * u64::from(self.layout.stripe_sectors);
+            self.check_end(begin + u64::from(sectors.end))?;
+        }
+        let cleared = inner.clear(sectors, clear, gives_back);
+        if cleared.is_changed {
+            self.note_dirty(&mut inner, page.stripe);
+        }
+        let to_zero = cleared.to_zero.into_iter();
+        Ok(to_zero
+            .map(|run| page.begin(&mut inner, run, None))
+            .collect())
+    }
+
+    /// Makes what is only a copy absent. What a resize added is none, and stays.
+    pub(crate) async fn evict(self: &Arc<Self>, range: Range<u64>) -> Result<(), DiskError> {
+        let end = range.end.min(self.shown_below());
+        if range.start < end {
+            self.clear(range.start..end, Clear::Evict, true).await?;
+        }
+        match end < range.end {
+            true => Err(DiskError::Unsupported),
+            false => Ok(()),
+        }
     }
 
     /// Writes those sectors that are absent.
@@ -195,10 +253,7 @@ impl Core {
             let mut at = part.sectors.start;
             while let Some(filling) = self.begin_fill(&page, &memory, &part.sectors, &mut at)? {
                 match filling {
-                    Filling::Mine(work) => {
-                        let result = work.run().await;
-                        result.unwrap_or_else(|| Err(crate::core::other("a fill panicked")))?;
-                    }
+                    Filling::Mine(begun) => run(&begun.work).await?,
                     Filling::Other(work) => work.finish().await,
                 }
             }
@@ -232,53 +287,50 @@ impl Core {
                 *at = end;
                 continue;
             };
-            let run = run.start..run.end.min(run.start + (FILL_BYTES_MAX >> shift) as u32);
+            let run = self.short(run);
             *at = run.end;
-            let len = run.len() << shift;
-            let from = memory.subrange(((run.start - sectors.start) as usize) << shift, len);
-            let copy = BounceBuffer::unpooled(len).map_err(|_| DiskError::NoSpace)?;
-            copy.buffers(true).copy_from(&from)?;
-            return Ok(Some(Filling::Mine(
-                self.filling(page, &mut inner, run, copy),
-            )));
+            let offset = ((run.start - sectors.start) as usize) << shift;
+            let data = Data::of(&memory.subrange(offset, run.len() << shift))?;
+            let begun = self.begin_data(page, &mut inner, run, data, true);
+            return Ok(Some(Filling::Mine(begun)));
         }
         Ok(None)
     }
 
-    fn filling(
+    /// Begins to make sectors present.
+    fn begin_data(
         &self,
         page: &Arc<Page>,
-        inner: &mut parking_lot::MutexGuard<'_, crate::page::Inner>,
+        inner: &mut Inner,
         run: Range<u32>,
-        copy: BounceBuffer,
-    ) -> Arc<Work> {
+        data: Data,
+        is_fill: bool,
+    ) -> Begun {
         let at = self.data_sector(page.stripe, run.start);
-        let begin_to_end = self.this.clone();
+        let this = self.this.clone();
         self.begin_work(page, inner, run, async move |store, writing: Writing| {
-            store
-                .write_vectored(&copy.buffers(false), at, false)
-                .await?;
-            let Some(core) = begin_to_end.upgrade() else {
+            store.write_vectored(&data.buffers(), at, false).await?;
+            let Some(core) = this.upgrade() else {
                 return Ok(());
             };
             let page = Arc::clone(writing.page());
             let mut inner = page.lock();
             let end = core.within(page.stripe, core.sector_count());
-            if writing.complete(&mut inner, end, true) {
+            if writing.complete(&mut inner, end, is_fill) {
                 core.note_dirty(&mut inner, page.stripe);
             }
             Ok(())
         })
     }
 
-    /// Registers work that writes of `run` wait for, and finish (P3).
+    /// Registers work that writes of `run` wait for, and finish (P2).
     fn begin_work<F>(
         &self,
         page: &Arc<Page>,
-        inner: &mut parking_lot::MutexGuard<'_, crate::page::Inner>,
+        inner: &mut Inner,
         run: Range<u32>,
         body: impl FnOnce(disk_backend::Disk, Writing) -> F + Send + 'static,
-    ) -> Arc<Work>
+    ) -> Begun
     where
         F: Future<Output = Result<(), DiskError>> + Send + 'static,
     {
@@ -295,8 +347,9 @@ impl Core {
             }),
         );
         let writing = page.begin(inner, run, Some(Arc::clone(&work)));
+        let begun = writing.begun(work);
         *place.lock() = Some(writing);
-        work
+        begun
     }
 
     /// Gives space back to the store whose clearing is on record.
@@ -314,14 +367,14 @@ impl Core {
                 return;
             };
             let mut at = range.start;
-            while let Some(work) = self.begin_punch(&page, &range, &mut at) {
-                work.finish().await;
+            while let Some(begun) = self.begin_punch(&page, &range, &mut at) {
+                begun.work.finish().await;
             }
         }
     }
 
     /// Begins to punch the next run of a range that holds no data, as is on record, and that nothing is under way in.
-    fn begin_punch(&self, page: &Arc<Page>, range: &Range<u32>, at: &mut u32) -> Option<Arc<Work>> {
+    fn begin_punch(&self, page: &Arc<Page>, range: &Range<u32>, at: &mut u32) -> Option<Begun> {
         let mut inner = page.lock();
         if inner.is_dirty || inner.is_logging {
             inner.note_emptied(*at..range.end);
@@ -351,7 +404,45 @@ impl Core {
 /// What a fill goes on with.
 enum Filling {
     /// A part of its own.
-    Mine(Arc<Work>),
+    Mine(Begun),
     /// What somebody else has under way.
     Other(Arc<Work>),
+}
+
+/// How a write goes on.
+enum Begin {
+    /// Over data, whose presence is on record or not.
+    Over(Writing, bool),
+    /// As work, up to this sector.
+    First(Begun, u32),
+}
+
+/// What is written by work, which owns it (C9).
+enum Data {
+    Callers(PinnedBuffers),
+    Copy(BounceBuffer),
+}
+
+impl Data {
+    fn of(memory: &RequestBuffers<'_>) -> Result<Self, DiskError> {
+        if let Some(pinned) = memory.pin() {
+            return Ok(Self::Callers(pinned));
+        }
+        let copy = BounceBuffer::unpooled(memory.len()).map_err(|_| DiskError::NoSpace)?;
+        copy.buffers(true).copy_from(memory)?;
+        Ok(Self::Copy(copy))
+    }
+
+    fn buffers(&self) -> RequestBuffers<'_> {
+        match self {
+            Self::Callers(memory) => memory.buffers(),
+            Self::Copy(copy) => copy.buffers(false),
+        }
+    }
+}
+
+/// Finishes work, for the one who began it.
+async fn run(work: &Arc<Work>) -> Result<(), DiskError> {
+    let result = work.run().await;
+    result.unwrap_or_else(|| Err(other("a write panicked in another request")))
 }

@@ -7,7 +7,7 @@ use crate::page::{Inner, Page, Work};
 use disk_backend::{Disk, DiskError, MediumErrorDetails};
 use event_listener::Event;
 use operation::Operation;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use scsi_buffers::{BounceBuffer, HostBuffers, RequestBuffers};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -209,7 +209,7 @@ impl Core {
     }
 
     /// The states of a page have changed, with its `inner` locked.
-    pub(crate) fn note_dirty(&self, inner: &mut MutexGuard<'_, Inner>, stripe: u64) {
+    pub(crate) fn note_dirty(&self, inner: &mut Inner, stripe: u64) {
         debug_assert!(inner.has_place, "P4: stripe {stripe}");
         if !inner.is_dirty {
             inner.is_dirty = true;

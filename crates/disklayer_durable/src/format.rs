@@ -56,5 +56,10 @@ fn seal(block: &mut Block) {
 
 /// Whether a block is as it was sealed.
 fn is_sealed(block: &Block) -> bool {
-    crc32c::crc32c(&block[..CHECKSUM_AT]).to_le_bytes() == block[CHECKSUM_AT..]
+    crc32c::crc32c(&block[..CHECKSUM_AT]) == seal_of(block)
+}
+
+/// The checksum that a block was sealed with.
+fn seal_of(block: &Block) -> u32 {
+    u32::from_le_bytes(*block.last_chunk().expect("it is longer"))
 }

@@ -51,7 +51,7 @@ pub(crate) struct Journal {
 #[derive(Debug, Clone)]
 struct State {
     superblock: Superblock,
-    /// Which copy of the superblock is written first: not the one that is right for certain.
+    /// Which copy of the superblock is written first: not the one that was made durable last, which is right for certain.
     first_copy: usize,
     /// How many blocks of the log are used.
     position: u32,
@@ -409,6 +409,8 @@ async fn write_superblocks(
     for copy in [first_copy, 1 - first_copy] {
         write_bytes(&core.store, SUPERBLOCK_OFFSETS[copy], &block).await?;
         core.store.sync_cache().await?;
+        // That one is right now, whatever becomes of the other.
+        core.journal.state.lock().first_copy = 1 - copy;
     }
     Ok(())
 }

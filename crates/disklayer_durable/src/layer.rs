@@ -152,7 +152,7 @@ impl LayerIo for DurableLayer {
     ) -> Result<(), DiskError> {
         let clear = Clear::Zero { next_is_zero };
         let range = sector..sector + count;
-        self.core.clear(range, clear, may_unmap, false).await?;
+        self.core.clear(range, clear, may_unmap).await?;
         match fua {
             true => journal::flush(&self.core).await,
             false => Ok(()),
@@ -171,9 +171,7 @@ impl LayerIo for DurableLayer {
         next_is_zero: bool,
     ) -> Result<(), DiskError> {
         let clear = Clear::Zero { next_is_zero };
-        self.core
-            .clear(sector..sector + count, clear, true, false)
-            .await
+        self.core.clear(sector..sector + count, clear, true).await
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
@@ -194,8 +192,7 @@ impl LayerIo for DurableLayer {
 
     /// Sectors that a resize added stay: they are zeros of the layer's own, not a copy.
     async fn evict(&self, sector: u64, count: u64) -> Result<(), DiskError> {
-        let range = sector..sector + count;
-        self.core.clear(range, Clear::Absent, true, false).await
+        self.core.evict(sector..sector + count).await
     }
 
     /// Nothing changes but by requests.

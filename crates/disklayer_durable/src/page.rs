@@ -3,10 +3,12 @@
 //! Invariants:
 //! - P1: a sector is `Data` only after a write of its data has completed, and only by that write or fill. So what `Data` says is
 //!   true of the store, and a record made of it needs no more than a flush that begins later.
-//! - P2: what a clear (an unmap, a zeroing, an eviction) touches while a write is under way, that write leaves alone when it ends: it
-//!   took effect before the clear. So nothing that was seen and cleared comes back.
-//! - P3: a fill or a punch begins only where nothing else is under way, and writes wait for it; it is an operation that they can finish
-//!   (C4). Plain writes exclude nobody.
+//! - P2: a write whose sectors are not all `Data`, a fill and a punch are *work*: they own their memory, and writes that come later finish
+//!   them first (C4). So of two writes that made the same sector present, the later one is what it holds; only of writes over `Data` does
+//!   the store know the order, and it alone. What a clear (an unmap, a zeroing, an eviction) touches of work, and all of it if nobody
+//!   waits for it any more, that is left alone when it ends: nobody has seen it (C9).
+//! - P3: a sector that is `Data` stays so while anything is under way there: zeros are then written over the data. So a write that was seen,
+//!   and zeroed, cannot come back after a later one. Only an eviction is not held up by this: what it throws away is a copy.
 //! - P4: a page is dirty only if there is room for it in its place on the store.
 //! - P5: each clear that takes data away is counted: who read the data in the store meanwhile looks again.
 
@@ -60,23 +62,35 @@ struct Busy {
     sectors: Range<u32>,
     /// What clears have touched since (P2).
     cleared: SmallVec<[Range<u32>; 1]>,
-    /// If writes must wait for it (P3).
+    /// If writes must wait for it (P2).
     work: Option<Arc<Work>>,
 }
 
-/// What a clear makes of sectors.
+/// What a clear makes of sectors, but for those that keep their state (P3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clear {
     /// Zeros that hide what lies below; absent ones stay so where `next_is_zero`.
     Zero { next_is_zero: bool },
-    /// Absent.
-    Absent,
+    /// Absent: they are beyond the end.
+    Cut,
+    /// Absent, also where writes are under way: only a copy is lost.
+    Evict,
+}
+
+/// What a clear did.
+#[derive(Debug, Default)]
+pub(crate) struct Cleared {
+    /// Whether a state changed.
+    pub(crate) is_changed: bool,
+    /// Where zeros are to be written over data (P3).
+    pub(crate) to_zero: Vec<Range<u32>>,
 }
 
 /// Something under way, for the one who does it. Dropped before its end, it has changed nothing.
 #[derive(Debug)]
 pub(crate) struct Writing {
     page: Arc<Page>,
+    pub(crate) sectors: Range<u32>,
     id: u64,
     is_over: bool,
 }
@@ -127,12 +141,13 @@ impl Page {
         inner.next_id += 1;
         inner.busy.push(Busy {
             id,
-            sectors,
+            sectors: sectors.clone(),
             cleared: SmallVec::new(),
             work,
         });
         Writing {
             page: Arc::clone(self),
+            sectors,
             id,
             is_over: false,
         }
@@ -140,7 +155,7 @@ impl Page {
 }
 
 impl Inner {
-    /// Work that a write of these sectors must wait for (P3).
+    /// Work that a write of these sectors must wait for (P2).
     pub(crate) fn work_on(&self, sectors: &Range<u32>) -> Option<Arc<Work>> {
         let busy = self
             .busy
@@ -192,23 +207,35 @@ impl Inner {
         None
     }
 
-    /// Clears sectors at this instant (P2); returns whether a state changed.
-    pub(crate) fn clear(&mut self, sectors: Range<u32>, clear: Clear, gives_back: bool) -> bool {
+    /// Clears sectors at this instant (P2, P3).
+    pub(crate) fn clear(&mut self, sectors: Range<u32>, clear: Clear, gives_back: bool) -> Cleared {
         for busy in &mut self.busy {
-            if overlap(&busy.sectors, &sectors) {
+            let is_left_alone = clear == Clear::Evict || busy.work.is_some();
+            if is_left_alone && overlap(&busy.sectors, &sectors) {
                 busy.cleared.push(sectors.clone());
             }
         }
-        let (mut is_changed, mut at) = (false, sectors.start);
+        let (mut cleared, mut at) = (Cleared::default(), sectors.start);
         while at < sectors.end {
-            let (state, end) = self.states.run(at, sectors.end);
+            let (state, mut end) = self.states.run(at, sectors.end);
+            if state == State::Data && clear != Clear::Evict {
+                match self.idle_run(at, end) {
+                    Some(idle) if idle.start == at => end = idle.end,
+                    idle => {
+                        end = idle.map_or(end, |idle| idle.start);
+                        cleared.to_zero.push(at..end);
+                        at = end;
+                        continue;
+                    }
+                }
+            }
             let new = match (clear, state) {
-                (Clear::Absent, _) => State::Absent,
+                (Clear::Cut | Clear::Evict, _) => State::Absent,
                 (Clear::Zero { next_is_zero: true }, State::Absent) => State::Absent,
                 (Clear::Zero { .. }, _) => State::Zero,
             };
             if new != state {
-                is_changed = true;
+                cleared.is_changed = true;
                 self.states.fill(at..end, new);
             }
             if state == State::Data {
@@ -219,7 +246,7 @@ impl Inner {
             }
             at = end;
         }
-        is_changed
+        cleared
     }
 
     /// Remembers that a range may be punched.
@@ -241,11 +268,20 @@ impl Inner {
 }
 
 impl Writing {
+    /// The same, as work that has been registered for others to find.
+    pub(crate) fn begun(&self, work: Arc<Work>) -> Begun {
+        Begun {
+            page: Arc::clone(&self.page),
+            id: self.id,
+            work,
+        }
+    }
+
     pub(crate) fn page(&self) -> &Arc<Page> {
         &self.page
     }
 
-    /// The data of the sectors before `end` is stored: they become present, but for those cleared meanwhile (P2), and, of a fill,
+    /// The data of the sectors before `end` is stored: they become present, but for those that are left alone (P2), and, of a fill,
     /// those that are present already. Returns whether a state changed. With `inner` locked.
     pub(crate) fn complete(mut self, inner: &mut Inner, end: u32, is_fill: bool) -> bool {
         self.is_over = true;
@@ -268,6 +304,33 @@ impl Writing {
             at = end;
         }
         is_changed
+    }
+}
+
+/// Work, for the one who began it. If that one goes away before its end, it changes no state (P2).
+#[derive(Debug)]
+pub(crate) struct Begun {
+    page: Arc<Page>,
+    id: u64,
+    pub(crate) work: Arc<Work>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.work.is_done() {
+            return;
+        }
+        let mut inner = self.page.lock();
+        let Some(index) = inner.busy.iter().position(|busy| busy.id == self.id) else {
+            return;
+        };
+        let sectors = inner.busy[index].sectors.clone();
+        inner.busy[index].cleared.push(sectors);
+        // Whoever else is at it finishes it. With the page locked nobody can come to it.
+        let is_mine_alone = Arc::strong_count(&self.work) == 2;
+        let busy = is_mine_alone.then(|| inner.busy.swap_remove(index));
+        drop(inner);
+        drop(busy);
     }
 }
 

@@ -47,9 +47,7 @@ async fn resize_now(core: &Arc<Core>, sector_count: u64) -> Result<(), DiskError
             core.resized.notify(usize::MAX);
             // Z2. Otherwise the space comes back when the layer grows.
             if flush(core).await.is_ok() {
-                let _ = core
-                    .clear(sector_count..old, Clear::Absent, true, true)
-                    .await;
+                let _ = core.clear(sector_count..old, Clear::Cut, true).await;
             }
             Ok(())
         }
@@ -74,7 +72,7 @@ async fn grow(core: &Arc<Core>, old: u64, new: u64) -> Result<(), DiskError> {
         .sectors_within(had << core.layout.sector_shift());
     let end = new.min(had_sectors);
     if old < end {
-        core.clear(old..end, Clear::Absent, true, true).await?;
+        core.clear(old..end, Clear::Cut, true).await?;
     }
     core.set_sector_count(new);
     core.resized.notify(usize::MAX);

@@ -1,11 +1,11 @@
 //! An entry of the log: its header. Images of pages follow it.
 
 use super::table::EntryBytes;
-use super::{BLOCK_BYTES, Block, ENTRY_MAGIC, is_sealed, seal};
+use super::{BLOCK_BYTES, Block, ENTRY_MAGIC, is_sealed, seal, seal_of};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// The most images that an entry has.
-pub(crate) const IMAGES_MAX: usize = 504;
+pub(crate) const IMAGES_MAX: usize = 336;
 
 /// See the head of this module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +31,12 @@ impl Entry {
         bytes.sector_count = self.sector_count.into();
         bytes.shown_below = self.shown_below.into();
         bytes.image_count = (self.stripes.len() as u32).into();
-        bytes.images_checksum = crc32c::crc32c(images).into();
         for (place, stripe) in bytes.stripes.iter_mut().zip(&self.stripes) {
             *place = (*stripe).into();
+        }
+        // Not one checksum over all of them: that of blocks which end with their own checksum is the same whatever they hold.
+        for (place, image) in bytes.checksums.iter_mut().zip(blocks(images)) {
+            *place = seal_of(image).into();
         }
         let mut block = [0; BLOCK_BYTES];
         block.copy_from_slice(bytes.as_bytes());
@@ -51,7 +54,8 @@ impl Entry {
         let count = bytes.image_count.get() as usize;
         let stripes = bytes.stripes.get(..count)?;
         let images = rest.get(..count * BLOCK_BYTES)?;
-        if crc32c::crc32c(images) != bytes.images_checksum.get() {
+        let mut sealed = blocks(images).zip(&bytes.checksums);
+        if !sealed.all(|(image, checksum)| is_sealed(image) && seal_of(image) == checksum.get()) {
             return None;
         }
         let entry = Self {
@@ -64,4 +68,11 @@ impl Entry {
         };
         Some((entry, &rest[images.len()..]))
     }
+}
+
+/// The blocks that bytes are made of.
+fn blocks(bytes: &[u8]) -> impl Iterator<Item = &Block> {
+    bytes
+        .chunks_exact(BLOCK_BYTES)
+        .map(|block| block.try_into().expect("of this length"))
 }

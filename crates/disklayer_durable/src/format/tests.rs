@@ -112,7 +112,9 @@ fn a_page_is_read_as_it_was_written_and_damage_is_never_absence() {
 
 #[test]
 fn an_entry_is_read_with_its_images_or_not_at_all() {
-    let images = vec![0x5a; 2 * BLOCK_BYTES];
+    let states = States::new(8);
+    let image = |stripe| encode_page(4, stripe, 13, &states);
+    let images = [image(0), image(9)].concat();
     let entry = Entry {
         log_generation: 6,
         sequence: 13,
@@ -131,6 +133,9 @@ fn an_entry_is_read_with_its_images_or_not_at_all() {
         assert_eq!(Entry::decode(&torn), None, "byte {at}");
     }
     assert_eq!(Entry::decode(&log[..2 * BLOCK_BYTES]), None);
+    // Whole images of another entry are not its own.
+    log[BLOCK_BYTES..2 * BLOCK_BYTES].copy_from_slice(&image(1));
+    assert_eq!(Entry::decode(&log), None);
 }
 
 #[test]
