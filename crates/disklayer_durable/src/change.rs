@@ -108,12 +108,13 @@ impl Core {
                 self.check_end(begin + u64::from(sectors.end))?;
                 if let Some(work) = inner.work_on(&sectors) {
                     work
-                } else if inner.states.is_all(sectors.clone(), State::Data) {
+                } else if let Some(run) = inner.states.data_at_start(&sectors) {
                     let is_on_record = !inner.is_dirty && !inner.is_logging;
-                    let writing = page.begin(&mut inner, sectors, None);
+                    let writing = page.begin(&mut inner, run, None);
                     return Ok(Begin::Over(writing, is_on_record));
                 } else {
-                    let sectors = self.short(sectors);
+                    // P2: none of it is data.
+                    let sectors = self.short(inner.states.up_to_data(sectors));
                     let data = Data::of(&place(&sectors))?;
                     let end = sectors.end;
                     let begun = self.begin_data(page, &mut inner, sectors, data, false);

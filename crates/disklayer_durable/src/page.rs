@@ -3,7 +3,7 @@
 //! Invariants:
 //! - P1: a sector is `Data` only after a write of its data has completed, and only by that write or fill. So what `Data` says is
 //!   true of the store, and a record made of it needs no more than a flush that begins later.
-//! - P2: a write whose sectors are not all `Data`, a fill and a punch are *work*: they own their memory, and writes that come later finish
+//! - P2: a write of sectors that are not `Data`, a fill and a punch are *work*, and touch no `Data`: they own their memory, and writes that come later finish
 //!   them first (C4). So of two writes that made the same sector present, the later one is what it holds; only of writes over `Data` does
 //!   the store know the order, and it alone. What a clear (an unmap, a zeroing, an eviction) touches of work, and all of it if nobody
 //!   waits for it any more, that is left alone when it ends: nobody has seen it (C9).

@@ -84,6 +84,24 @@ impl States {
         (state, at)
     }
 
+    /// The run of data that a range begins with, if it does.
+    pub(crate) fn data_at_start(&self, range: &Range<u32>) -> Option<Range<u32>> {
+        let (state, end) = self.run(range.start, range.end);
+        (state == State::Data).then_some(range.start..end)
+    }
+
+    /// The part of a range before the first data.
+    pub(crate) fn up_to_data(&self, range: Range<u32>) -> Range<u32> {
+        let mut at = range.start;
+        while at < range.end {
+            match self.run(at, range.end) {
+                (State::Data, _) => break,
+                (_, end) => at = end,
+            }
+        }
+        range.start..at
+    }
+
     /// Whether all of a range is `state`.
     pub(crate) fn is_all(&self, range: Range<u32>, state: State) -> bool {
         range.is_empty() || self.run(range.start, range.end) == (state, range.end)
