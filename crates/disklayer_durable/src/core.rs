@@ -6,10 +6,12 @@ use crate::journal::Journal;
 use crate::page::{Inner, Page, Work};
 use disk_backend::{Disk, DiskError, MediumErrorDetails};
 use event_listener::Event;
+use futures_lite::future::poll_once;
 use operation::Operation;
 use parking_lot::Mutex;
 use scsi_buffers::{BounceBuffer, HostBuffers, RequestBuffers};
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -223,25 +225,19 @@ impl Core {
 
     /// Finishes every operation that has begun.
     pub(crate) async fn drain(&self) {
-        let resize = self.resizing.lock().clone();
-        if let Some(resize) = resize {
-            resize.finish().await;
+        // The store first decides what it waits for: what of that nobody else polls is then among these.
+        let mut drained = pin!(self.store.drain());
+        let is_drained = poll_once(&mut drained).await.is_some();
+        let mut work = Vec::new();
+        self.cache.for_each(|page| page.lock().add_work(&mut work));
+        work.extend(self.resizing.lock().clone());
+        work.extend(self.journal.unfinished());
+        for work in work {
+            work.finish().await;
         }
-        let mut pages = Vec::new();
-        self.cache.for_each(|page| pages.push(Arc::clone(page)));
-        for page in pages {
-            loop {
-                let work = page.lock().any_work();
-                match work {
-                    Some(work) => work.finish().await,
-                    None => break,
-                }
-            }
+        if !is_drained {
+            drained.await;
         }
-        while let Some(job) = self.journal.unfinished() {
-            job.finish().await;
-        }
-        self.store.drain().await;
     }
 
     /// Lets go of all operations, which own this.

@@ -164,11 +164,10 @@ impl Inner {
         busy.filter_map(|busy| busy.work.clone()).next()
     }
 
-    /// Some work that is not over.
-    pub(crate) fn any_work(&self) -> Option<Arc<Work>> {
-        let work = self.busy.iter().filter_map(|busy| busy.work.clone());
-        work.chain(self.placing.clone())
-            .find(|work| !work.is_done())
+    /// Adds all work there is.
+    pub(crate) fn add_work(&self, to: &mut Vec<Arc<Work>>) {
+        to.extend(self.busy.iter().filter_map(|busy| busy.work.clone()));
+        to.extend(self.placing.clone());
     }
 
     /// Whether there is room for it, when what made the room is over.

@@ -189,8 +189,9 @@ impl Stores {
         Image::of_disk(&content, self.sector_size)
     }
 
-    /// What the next store holds in a sector: zeros, bytes of its own, or nothing.
-    fn some_content(&mut self, sector: u64) -> Option<Vec<u8>> {
+    /// What the store that was made last may hold in a sector of a disk on it: zeros, bytes of its own, or nothing. For a layer that is
+    /// to begin with content that everybody knows whose it is.
+    pub fn some_content(&mut self, sector: u64) -> Option<Vec<u8>> {
         let stamp = 1 + self.made.len() as u64;
         let mut bytes = vec![0; self.sector_size as usize];
         match self.rng.u8(0..6) {
