@@ -6,10 +6,10 @@ use crate::journal::Journal;
 use crate::page::{Inner, Page, Work};
 use disk_backend::{Disk, DiskError, MediumErrorDetails};
 use event_listener::Event;
-use futures_lite::future::poll_once;
 use operation::Operation;
 use parking_lot::Mutex;
 use scsi_buffers::{BounceBuffer, HostBuffers, RequestBuffers};
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -225,19 +225,30 @@ impl Core {
 
     /// Finishes every operation that has begun.
     pub(crate) async fn drain(&self) {
-        // The store first decides what it waits for: what of that nobody else polls is then among these.
+        for work in self.all_work() {
+            work.finish().await;
+        }
+        // What begins meanwhile, and is left by whoever began it, is in flight in the store: it must get on as well (C4).
         let mut drained = pin!(self.store.drain());
-        let is_drained = poll_once(&mut drained).await.is_some();
+        poll_fn(|cx| {
+            let is_drained = drained.as_mut().poll(cx);
+            if is_drained.is_pending() {
+                for work in self.all_work() {
+                    let _ = work.poll(cx);
+                }
+            }
+            is_drained
+        })
+        .await;
+    }
+
+    /// All operations that are not over, and some that are.
+    fn all_work(&self) -> Vec<Arc<Work>> {
         let mut work = Vec::new();
         self.cache.for_each(|page| page.lock().add_work(&mut work));
         work.extend(self.resizing.lock().clone());
         work.extend(self.journal.unfinished());
-        for work in work {
-            work.finish().await;
-        }
-        if !is_drained {
-            drained.await;
-        }
+        work
     }
 
     /// Lets go of all operations, which own this.

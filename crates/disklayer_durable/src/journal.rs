@@ -20,6 +20,7 @@ use crate::page::{Page, Work};
 use disk_backend::DiskError;
 use operation::Operation;
 use parking_lot::Mutex;
+use planted::Bug;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -255,7 +256,9 @@ async fn flush_now(core: &Core) -> Result<(), DiskError> {
     let sizes = core.sizes();
     let mut snapshot = Snapshot::take(core);
     // D1
-    core.store.sync_cache().await?;
+    if snapshot.pages.is_empty() || !planted::is_active(Bug::RecordBeforeData) {
+        core.store.sync_cache().await?;
+    }
     if snapshot.pages.is_empty() && sizes == core.journal.logged() {
         return Ok(());
     }
@@ -340,7 +343,9 @@ async fn confirm(
     if written.is_empty() && sizes.is_none() {
         return Ok(());
     }
-    core.store.sync_cache().await?;
+    if !planted::is_active(Bug::MissingFlush) {
+        core.store.sync_cache().await?;
+    }
     let mut state = core.journal.state.lock();
     state.position = position;
     state.logged = sizes.unwrap_or(state.logged);
@@ -408,6 +413,9 @@ async fn write_superblocks(
     let block = superblock.encode();
     for copy in [first_copy, 1 - first_copy] {
         write_bytes(&core.store, SUPERBLOCK_OFFSETS[copy], &block).await?;
+        if copy == first_copy && planted::is_active(Bug::TornSuperblock) {
+            continue;
+        }
         core.store.sync_cache().await?;
         // That one is right now, whatever becomes of the other.
         core.journal.state.lock().first_copy = 1 - copy;
