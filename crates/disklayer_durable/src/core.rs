@@ -1,7 +1,7 @@
 //! What the layer and its operations share, and how pages come into memory.
 
 use crate::cache::{Cache, Found};
-use crate::format::{BLOCK_BYTES, Block, Layout, PageContent, State, States, decode_page};
+use crate::format::{BLOCK_BYTES, Block, Layout, PageContent, Role, State, States, decode_page};
 use crate::journal::Journal;
 use crate::page::{Inner, Page, Work};
 use disk_backend::{Disk, DiskError, MediumErrorDetails};
@@ -29,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) layout: Layout,
     pub(crate) epoch: u64,
     pub(crate) layer_id: [u8; 16],
+    role: Role,
     /// Both are changed with `sizing` locked; what is absent is looked at before the mark.
     sector_count: AtomicU64,
     shown_below: AtomicU64,
@@ -56,6 +57,7 @@ impl Core {
             layout: superblock.layout,
             epoch: superblock.epoch,
             layer_id: superblock.layer_id,
+            role: superblock.role,
             sector_count: AtomicU64::new(sizes.sector_count),
             shown_below: AtomicU64::new(sizes.shown_below),
             sizing: Mutex::new(()),
@@ -147,6 +149,16 @@ impl Core {
                 PageContent::Never { is_blank } => (States::new(sectors), !is_blank),
                 // It may have been half of what somebody else was writing.
                 PageContent::Damaged(_) if !self.cache.is_unchanged(stripe, evictions) => continue,
+                // A copy that cannot be read is none.
+                PageContent::Damaged(why) if self.is_copy(stripe) => {
+                    tracing::warn!(
+                        stripe,
+                        offset,
+                        why,
+                        "a page of a cache is damaged: it is emptied"
+                    );
+                    (States::new(sectors), true)
+                }
                 PageContent::Damaged(why) => return Err(damaged(stripe, offset, why)),
             };
             let page = Page::new(stripe, states, has_place);
@@ -154,6 +166,12 @@ impl Core {
                 return Ok(page);
             }
         }
+    }
+
+    /// Whether all that a stripe may hold are copies of what lies below.
+    fn is_copy(&self, stripe: u64) -> bool {
+        let end = (stripe + 1).saturating_mul(u64::from(self.layout.stripe_sectors));
+        self.role != Role::Overlay && end <= self.shown_below()
     }
 
     /// The page of a stripe, if it is in memory.

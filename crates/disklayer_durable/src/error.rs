@@ -1,5 +1,6 @@
 //! Why a layer cannot be made, or not opened.
 
+use crate::format::Role;
 use disk_backend::DiskError;
 
 /// Why a store cannot be made into a layer.
@@ -93,6 +94,16 @@ pub enum OpenError {
         recorded: String,
         /// What was found.
         found: String,
+    },
+    /// It is used for something else than it was made for.
+    #[error(
+        "the layer is {recorded}, and was to be used as {asked}: say what it is, or give another store"
+    )]
+    Role {
+        /// What is recorded.
+        recorded: Role,
+        /// What was asked for.
+        asked: Role,
     },
     /// It could not be formatted first.
     #[error(transparent)]

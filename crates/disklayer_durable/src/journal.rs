@@ -9,11 +9,12 @@
 //! - D4: while it is not known what the superblocks say, because writing them failed, nothing is added to the log.
 //! - D5: sequence numbers are never used again, also those of entries whose writing failed: what is left of these is older than what
 //!   is written before it, and so is not believed.
-//! - D6: one job runs at a time, each an operation that whoever waits for it can finish.
+//! - D6: nothing rests on what opening has found before a flush has made that durable.
+//! - D7: one job runs at a time, each an operation that whoever waits for it can finish.
 
 use crate::core::{Core, Sizes, other, write_bytes};
 use crate::format::{
-    BLOCK_BYTES, Entry, IMAGES_MAX, PageContent, SUPERBLOCK_OFFSETS, States, Superblock,
+    BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, SUPERBLOCK_OFFSETS, States, Superblock,
     decode_page, encode_page,
 };
 use crate::page::{Page, Work};
@@ -122,6 +123,11 @@ impl Journal {
 
     pub(crate) fn superblock(&self) -> Superblock {
         self.state.lock().superblock
+    }
+
+    /// Records what the layer lies on, with the next superblock.
+    pub(crate) fn bind(&self, binding: Binding) {
+        self.state.lock().superblock.binding = binding;
     }
 
     pub(crate) fn image_of(&self, stripe: u64) -> Option<ImagePlace> {
@@ -371,6 +377,10 @@ async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), 
             .collect()
     };
     images.sort_unstable_by_key(|(stripe, _)| *stripe);
+    // What was found when the layer was opened may be what another process wrote, and did not flush.
+    if !core.journal.is_in_use() {
+        core.store.sync_cache().await?;
+    }
     for (stripe, image) in &images {
         let block = core.read_block(core.layout.log_offset(image.block)).await?;
         let content = decode_page(&block, core.epoch, *stripe, core.layout.stripe_sectors);

@@ -1,7 +1,7 @@
 //! The layer.
 
 use crate::core::Core;
-use crate::format::Layout;
+use crate::format::{Binding, Layout};
 use crate::journal;
 use crate::page::Clear;
 use crate::resize::resize;
@@ -23,6 +23,11 @@ pub struct DurableLayer {
 impl DurableLayer {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core }
+    }
+
+    /// Records what it lies on, with the next superblock.
+    pub(crate) fn bind(&self, binding: Binding) {
+        self.core.journal.bind(binding);
     }
 
     /// Makes durable what completed, and leaves the store as after a clean stop, unless changes are under way. A change afterwards takes

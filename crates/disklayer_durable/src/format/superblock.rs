@@ -2,6 +2,7 @@
 
 use super::table::SuperblockBytes;
 use super::{Block, INCOMPATIBLE_KNOWN, Layout, MAGIC, VERSION, is_sealed, seal};
+use std::fmt;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Kinds of lower disks, as stored.
@@ -20,6 +21,16 @@ pub enum Role {
     ReadCache,
     /// It keeps copies of what is written through it, and may be emptied at any time.
     WriteThrough,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overlay => "an overlay",
+            Self::ReadCache => "a read cache",
+            Self::WriteThrough => "a write-through cache",
+        })
+    }
 }
 
 /// A lower disk, by what is recorded of it.

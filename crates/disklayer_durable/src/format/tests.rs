@@ -157,6 +157,37 @@ fn stripes_lie_one_after_the_other_and_a_store_ends_with_the_last_sector() {
     assert_eq!(parts[2].first, 16);
 }
 
+/// The tables of the document are the structs.
+#[test]
+fn the_document_says_where_every_field_is() {
+    let document = include_str!("../../../../docs/formats/durable-layer.md");
+    let sections = [
+        ("SuperblockBytes", "## Superblock"),
+        ("PageBytes", "## Page"),
+        ("EntryBytes", "## Log"),
+    ];
+    for (structure, title) in sections {
+        let section = document.split_once(title).expect(title).1;
+        let section = section.split("\n## ").next().unwrap();
+        let said: Vec<_> = section.lines().filter_map(row).collect();
+        let rows = table::rows();
+        let rows = rows.iter().filter(|row| row.0 == structure);
+        let meant: Vec<_> = rows.map(|row| (row.2, row.3, row.1.to_owned())).collect();
+        assert_eq!(said, meant, "{title}");
+    }
+    let constants = format!("0 to {IMAGES_MAX}");
+    assert!(document.contains(&constants), "{constants}");
+}
+
+/// Offset, length and name of a field, from a row of a table.
+fn row(line: &str) -> Option<(usize, usize, String)> {
+    let mut cells = line.strip_prefix("| ")?.split(" | ");
+    let offset = cells.next()?.parse().ok()?;
+    let length = cells.next()?.parse().ok()?;
+    let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+    Some((offset, length, name.to_owned()))
+}
+
 proptest! {
     #[test]
     fn states_agree_with_a_list(
