@@ -363,14 +363,18 @@ impl Core {
             let Some((stripe, range)) = self.journal.take_emptied() else {
                 return;
             };
-            // What cannot be given back now stays: only space is lost.
-            let Ok(page) = self.page(stripe).await else {
-                return;
-            };
-            let mut at = range.start;
-            while let Some(begun) = self.begin_punch(&page, &range, &mut at) {
-                begun.work.finish().await;
-            }
+            self.punch(stripe, range).await;
+        }
+    }
+
+    /// Gives back what holds no data of a range. What cannot be given back now stays: only space is lost.
+    pub(crate) async fn punch(&self, stripe: u64, range: Range<u32>) {
+        let Ok(page) = self.page(stripe).await else {
+            return;
+        };
+        let mut at = range.start;
+        while let Some(begun) = self.begin_punch(&page, &range, &mut at) {
+            begun.work.finish().await;
         }
     }
 

@@ -25,6 +25,10 @@ impl DurableLayer {
         Self { core }
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// Records what it lies on, with the next superblock.
     pub(crate) fn bind(&self, binding: Binding) {
         self.core.journal.bind(binding);
