@@ -45,6 +45,7 @@ mod open;
 mod page;
 mod read;
 mod resize;
+mod resolve;
 
 pub use attach::LazyDurableLayer;
 pub use create::{FormatOptions, format};
@@ -54,3 +55,4 @@ pub use layer::DurableLayer;
 pub use look::{CheckReport, Condition, Damage, LayerInfo, Run, RunState, check, info, map};
 pub use mend::{Compacted, compact, repair};
 pub use open::DurableOptions;
+pub use resolve::{DurableLayerHandle, DurableRole};
