@@ -142,10 +142,6 @@ impl LayerIo for DiskAsLayer {
         false
     }
 
-    async fn close(&self) -> Result<(), DiskError> {
-        self.0.close().await
-    }
-
     async fn drain(&self) {
         self.0.drain().await;
     }

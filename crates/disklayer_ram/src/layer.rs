@@ -210,10 +210,6 @@ impl LayerIo for RamDiskLayer {
         self.store.watch(watch)
     }
 
-    async fn close(&self) -> Result<(), DiskError> {
-        self.sync_cache().await
-    }
-
     /// Every operation ends with its future.
     async fn drain(&self) {}
 

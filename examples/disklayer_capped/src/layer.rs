@@ -192,10 +192,6 @@ impl LayerIo for CappedLayer {
         true
     }
 
-    async fn close(&self) -> Result<(), DiskError> {
-        Ok(())
-    }
-
     /// Every operation ends with its future.
     async fn drain(&self) {}
 

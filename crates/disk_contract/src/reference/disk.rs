@@ -242,10 +242,6 @@ impl DiskIo for ReferenceDisk {
             .await
     }
 
-    async fn close(&self) -> Result<(), DiskError> {
-        self.sync_cache().await
-    }
-
     /// Nothing here goes on without its future.
     async fn drain(&self) {}
 }
