@@ -41,8 +41,20 @@ pub(crate) fn run_load(
     processor: usize,
     scratch: &Path,
 ) -> Fallible<Work> {
+    run_load_with(uri, load, extent, processor, scratch, &[])
+}
+
+/// The same, with more of fio's options.
+pub(crate) fn run_load_with(
+    uri: &str,
+    load: &Load,
+    extent: &Extent,
+    processor: usize,
+    scratch: &Path,
+    options: &[String],
+) -> Fallible<Work> {
     let mut fio = command(load, extent, scratch);
-    fio.args(["--ioengine=nbd", "--size=100%"]);
+    fio.args(["--ioengine=nbd", "--size=100%"]).args(options);
     fio.arg(format!("--uri={uri}"));
     report_of(pin(&fio, processor), scratch)
 }

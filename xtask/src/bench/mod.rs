@@ -2,6 +2,7 @@
 //! from one machine to another; a ratio mostly does.
 
 mod core;
+mod durable;
 mod file;
 mod fio;
 mod instructions;
@@ -22,6 +23,8 @@ use crate::{Fallible, run};
 pub(crate) enum Command {
     /// Disks in process against plain copies of the same bytes
     Core(core::Args),
+    /// A durable layer over an image against the file alone, and against qcow2
+    Durable(durable::Args),
     /// Disks in files against what fio does to the same files, and served, against QEMU
     File(file::Args),
     /// How many instructions a request executes, in process; the same on every machine of a kind
@@ -48,6 +51,7 @@ const TASKSET: Peer = Peer {
 pub(crate) fn run(workspace: &Workspace, command: &Command) -> Fallible {
     match command {
         Command::Core(args) => core::run(workspace, args),
+        Command::Durable(args) => durable::run(workspace, args),
         Command::File(args) => file::run(workspace, args),
         Command::Instructions(args) => instructions::run(workspace, args),
         Command::Nbd(args) => nbd::run(workspace, args),
