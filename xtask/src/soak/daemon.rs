@@ -11,7 +11,7 @@ use super::control::Control;
 use super::{LOOK_INTERVAL, TIME_MAX};
 use crate::Fallible;
 
-pub(crate) const DOCUMENT: &str = "soak.json";
+pub(crate) const DOCUMENT: &str = "platter.json";
 pub(crate) const LOG: &str = "daemon.log";
 const SOCKET: &str = "nbd.sock";
 const CONTROL: &str = "control.sock";
@@ -76,6 +76,13 @@ impl Daemon {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a child has a number"), Signal::TERM)
             .map_err(|error| format!("cannot send SIGTERM to the daemon: {error}"))
+    }
+
+    /// Ends it in the middle of everything: SIGKILL.
+    pub(crate) fn kill(mut self) -> Fallible {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        let killed = killed.map_err(|error| format!("cannot kill the daemon: {error}"));
+        killed.map(drop)
     }
 
     /// Waits until it has ended, which has to be a success.

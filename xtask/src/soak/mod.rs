@@ -15,9 +15,9 @@
 
 mod client;
 mod content;
-mod control;
+pub(crate) mod control;
 mod copier;
-mod daemon;
+pub(crate) mod daemon;
 mod director;
 mod exports;
 mod faults;
@@ -26,7 +26,7 @@ mod gate;
 mod mortal;
 mod plan;
 mod qemu_io;
-mod random;
+pub(crate) mod random;
 mod region;
 mod report;
 mod resizer;
@@ -49,10 +49,10 @@ use crate::workspace::Workspace;
 use crate::{Fallible, run};
 
 /// How long anything may take. Only what hangs reaches it.
-const TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// How long to wait between two looks at something that tells nobody when it changes.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 const PEERS: &[&str] = &["fio", "nbdcopy", "qemu-io"];
 
@@ -122,12 +122,12 @@ fn soak(program: &Path, folder: &Path, seed: u64, minutes: u64) -> Fallible<Stri
     Ok(report::table(&world, &found, begun.elapsed()))
 }
 
-fn new_seed() -> u64 {
+pub(crate) fn new_seed() -> u64 {
     RandomState::new().build_hasher().finish() & 0xffff_ffff
 }
 
 /// A number, in decimal or with `0x` in hexadecimal.
-fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
