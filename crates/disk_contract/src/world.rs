@@ -23,7 +23,8 @@ use scsi_buffers::HostBuffers;
 use stores::Ground;
 
 /// A run of one disk: up to 16 clients, whose random requests overlap, fail, are dropped and forgotten; resizes; and crashes at
-/// any step, each of whose images must be one from which the disk recovers what C5, C6 and C11 promise.
+/// any step, each of whose images must be one from which the disk recovers what C5, C6 and C11 promise. On some of them it is used
+/// again, and the power is cut again, while it recovers or soon after.
 ///
 /// A disk that is read-only refuses each change, and does the rest as others do.
 ///
@@ -133,6 +134,9 @@ impl World {
         let mut sim = Sim::new(rng.u64(..));
         let ground;
         (shared, ground) = self.begin(&build, &mut sim, &mut rng)?;
+        for store in &ground.stores {
+            store.set_failure_percent(ground.failure_percent);
+        }
         for begin in ground.when_it_begins {
             begin();
         }
@@ -146,6 +150,7 @@ impl World {
             shared: &shared,
             sector_size: shared.disk.sector_size(),
             images_per_crash: self.images_per_crash,
+            cut_count: 0,
         };
         let mut report = Report::default();
         let is_persistent = shared.disk.persistence() == Persistence::Persistent;
@@ -162,7 +167,7 @@ impl World {
         if is_persistent {
             recovery.crash(&build, &mut rng, &mut report)?;
         }
-        report.operation_count = shared.made.get();
+        report.operation_count += shared.made.get();
         report.poll_count += sim.polls();
         Ok(report)
     }

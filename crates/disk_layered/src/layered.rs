@@ -4,7 +4,7 @@ use crate::attach::DiskLayerMetadata;
 use crate::change::{self, Change, WRITE_BYTES_MAX};
 use crate::copies;
 use crate::erased::ZeroOptions;
-use crate::operation::Body;
+use crate::operation::{self, Body};
 use crate::order::{EVERYTHING, Order};
 use crate::read::Pass;
 use crate::stack::Stack;
@@ -117,7 +117,7 @@ impl LayeredDisk {
 
     /// Makes a change of several steps (W1).
     async fn change(&self, range: Range<u64>, body: Body) -> Result<(), DiskError> {
-        self.order.change(range, body).await.run().await
+        operation::run(&self.order.change(range, body).await).await
     }
 
     async fn carry_out(&self, stack: &Arc<Stack>, change: Change) -> Result<(), DiskError> {
@@ -204,7 +204,7 @@ impl LayeredDisk {
             };
             pass.read(&target.buffers(true), sector).await
         };
-        self.order.turn(range, Box::pin(body)).await.run().await?;
+        operation::run(&self.order.turn(range, Box::pin(body)).await).await?;
         Ok(buffers.copy_from(&copy.buffers(false))?)
     }
 

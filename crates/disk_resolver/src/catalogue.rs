@@ -7,6 +7,7 @@ use disk_file as _;
 use disk_layered as _;
 use disk_nbd as _;
 use disk_throttle as _;
+use disklayer_durable as _;
 use disklayer_ram as _;
 
 use crate::document::Document;

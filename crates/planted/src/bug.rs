@@ -56,6 +56,14 @@ bugs! {
     WaitsForAnotherCaller = "waits-for-another-caller",
     /// A stack goes on leaving out a layer that had nothing of a region, after it was written there (L1).
     StaleIndex = "stale-index",
+    /// A durable layer puts on record that a sector is there before its data is durable (C11).
+    RecordBeforeData = "record-before-data",
+    /// A durable layer takes a record for durable that was never flushed (C5).
+    MissingFlush = "missing-flush",
+    /// A durable layer believes what a crash left without looking at checksums (C11).
+    ChecksumNotChecked = "checksum-not-checked",
+    /// A durable layer writes both of its superblocks at once, so that a crash can tear both (C11).
+    TornSuperblock = "torn-superblock",
 }
 
 impl fmt::Display for Bug {

@@ -1,15 +1,17 @@
 //! Disks, built as they are written down.
 
-use crate::graph::{DiskGraph, LayerGraph, LayerKind, Rates, Traits};
+use crate::graph::{DiskGraph, DurableShape, LayerGraph, LayerKind, Rates, Traits};
 use disk_backend::Disk;
 use disk_contract::Stores;
 use disk_delay::DelayDisk;
 use disk_fault::{Action, Delay, FaultControl, FaultDisk, FaultOptions, InjectedError, Rule};
-use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
+use disk_layered::{DiskLayer, LayerConfiguration, LayerIo, LayeredDisk};
 use disk_sim::SimOptions;
 use disk_throttle::{Limits, ThrottleDisk, ThrottleGroup};
+use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, format};
 use disklayer_ram::{LazyRamDiskLayer, RamDiskLayer};
 use fastrand::Rng;
+use scsi_buffers::HostBuffers;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -101,6 +103,38 @@ impl Builder<'_> {
         Disk::new(disk).expect("a stack is a legal disk")
     }
 
+    /// A durable layer: a new one, or what a crash has left of it.
+    async fn durable(
+        &mut self,
+        store: Disk,
+        sectors: u64,
+        shape: DurableShape,
+        is_filled: bool,
+    ) -> DurableLayer {
+        let is_new = !self.stores.is_after_crash();
+        if is_new {
+            create(&store, sectors, shape).await;
+        }
+        let mut options = DurableOptions::default();
+        if shape.has_few_pages {
+            options.cache_bytes = 0;
+        }
+        let layer = DurableLayer::open(store, &options).await;
+        let layer = layer.unwrap_or_else(|error| panic!("a durable layer is lost: {error}"));
+        if is_new && is_filled {
+            for sector in 0..sectors {
+                let Some(content) = self.stores.some_content(sector) else {
+                    continue;
+                };
+                let host = HostBuffers::from_ref(&content);
+                let written = layer.write(&host.buffers(), sector, false).await;
+                written.expect("nothing fails yet");
+            }
+            layer.sync_cache().await.expect("nothing fails yet");
+        }
+        layer
+    }
+
     async fn configuration(&mut self, graph: &LayerGraph) -> LayerConfiguration {
         let sector_size = self.stores.sector_size();
         let layer = match &graph.kind {
@@ -121,6 +155,16 @@ impl Builder<'_> {
                 }
                 false => self.stores.layer(*sectors, |options| traits.apply(options)),
             }),
+            LayerKind::Durable {
+                store,
+                sectors,
+                shape,
+                is_filled,
+            } => {
+                let store = self.disk(store).await;
+                let layer = self.durable(store, *sectors, *shape, *is_filled).await;
+                DiskLayer::new(layer)
+            }
             LayerKind::Disk(graph) => DiskLayer::from_disk(self.disk(graph).await),
         };
         let mut configuration = LayerConfiguration::new(layer);
@@ -128,6 +172,15 @@ impl Builder<'_> {
         configuration.read_cache = graph.read_cache;
         configuration
     }
+}
+
+/// Makes a durable layer on a store that nothing fails on yet.
+async fn create(store: &Disk, sectors: u64, shape: DurableShape) {
+    let mut options = FormatOptions::new(sectors);
+    options.log_blocks = Some(shape.log_blocks);
+    options.stripe_sectors = Some(shape.stripe_blocks * (4096 / store.sector_size()));
+    options.layer_id = Some([7; 16]);
+    format(store, &options).await.expect("a legal layer");
 }
 
 /// Lets faults begin and end with the world.

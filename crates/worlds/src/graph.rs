@@ -71,8 +71,25 @@ pub(crate) enum LayerKind {
         traits: Traits,
         is_filled: bool,
     },
+    /// A durable layer on a store of its own.
+    Durable {
+        store: DiskGraph,
+        sectors: u64,
+        shape: DurableShape,
+        is_filled: bool,
+    },
     /// A disk.
     Disk(DiskGraph),
+}
+
+/// How a durable layer is laid out, and opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DurableShape {
+    pub(crate) log_blocks: u32,
+    /// How many times as long as can be its stripes are.
+    pub(crate) stripe_blocks: u32,
+    /// Whether hardly a page fits into memory.
+    pub(crate) has_few_pages: bool,
 }
 
 impl DiskGraph {
@@ -146,6 +163,8 @@ impl DiskGraph {
     pub(crate) fn has_copies_that_stay(&self) -> bool {
         self.layers().iter().any(|layer| match &layer.kind {
             LayerKind::Disk(disk) => layer.write_through || disk.has_copies_that_stay(),
+            // Where its store fails, a copy cannot be thrown away.
+            LayerKind::Durable { .. } => layer.write_through,
             LayerKind::Ram(_) | LayerKind::Sim { .. } => false,
         })
     }
@@ -156,7 +175,9 @@ impl DiskGraph {
         match self.unwrapped() {
             Self::Sim { traits, .. } => is_refusing(traits),
             stack => stack.layers().iter().any(|layer| match &layer.kind {
-                LayerKind::Disk(disk) => disk.may_refuse_changes(),
+                LayerKind::Disk(disk) | LayerKind::Durable { store: disk, .. } => {
+                    disk.may_refuse_changes()
+                }
                 LayerKind::Sim { traits, .. } => is_refusing(traits),
                 LayerKind::Ram(_) => false,
             }),
@@ -236,6 +257,7 @@ impl LayerGraph {
         };
         let disk_odds = if place.is_bottom { 3 } else { 8 };
         let kind = match rng.u8(0..disk_odds) {
+            2..5 if rng.bool() => Self::durable(rng, sectors, is_filled),
             0 | 1 if place.is_bottom || rng.bool() => {
                 // A copy that has all of its sectors must still have them after a crash.
                 let nested = if place.is_copy { &mut 0 } else { budget };
@@ -261,6 +283,23 @@ impl LayerGraph {
             write_through: place.is_copy,
             read_cache: read_cache && !matches!(kind, LayerKind::Disk(_)),
             kind,
+        }
+    }
+
+    fn durable(rng: &mut Rng, sectors: u64, is_filled: bool) -> LayerKind {
+        // It grows as far as it must.
+        let small = rng.u64(1..8);
+        let store = DiskGraph::with_sectors(rng, small, true, &mut 0);
+        let shape = DurableShape {
+            log_blocks: rng.u32(2..6),
+            stripe_blocks: 1 << rng.u32(0..3),
+            has_few_pages: rng.bool(),
+        };
+        LayerKind::Durable {
+            store,
+            sectors,
+            shape,
+            is_filled,
         }
     }
 }
@@ -317,6 +356,24 @@ impl fmt::Display for LayerGraph {
             } => {
                 let filled = if *is_filled { ", filled" } else { "" };
                 write!(f, "layer({sectors}{traits}{filled})")?;
+            }
+            LayerKind::Durable {
+                store,
+                sectors,
+                shape,
+                is_filled,
+            } => {
+                let DurableShape {
+                    log_blocks,
+                    stripe_blocks,
+                    has_few_pages,
+                } = shape;
+                let few = if *has_few_pages { ", few pages" } else { "" };
+                let filled = if *is_filled { ", filled" } else { "" };
+                write!(
+                    f,
+                    "durable({sectors}, log {log_blocks}, stripes {stripe_blocks}{few}{filled}, on {store})"
+                )?;
             }
             LayerKind::Disk(disk) => write!(f, "{disk}")?,
         }

@@ -32,12 +32,21 @@ fn breaks(bug: Bug) -> &'static [Clause] {
         Bug::RangeOverflow => &[C1],
         Bug::FuaNotHonoured => &[C6],
         Bug::WaitsForAnotherCaller => &[C4],
+        // What was there is gone, or something that never was is there, or what was flushed is not.
+        Bug::RecordBeforeData | Bug::ChecksumNotChecked => &[C5, C6, C11],
+        Bug::MissingFlush => &[C5, C6, C11],
+        // The layer cannot be opened: a panic of the kit.
+        Bug::TornSuperblock => &[C11],
     }
 }
 
-/// Whether a bug may be caught by a panic: a range that wraps around ends in an index that is out of bounds.
+/// Whether a bug may be caught by a panic: a range that wraps around ends in an index that is out of bounds, and a durable layer that
+/// cannot be opened any more has lost everything.
 fn may_panic(bug: Bug) -> bool {
-    bug == Bug::RangeOverflow
+    matches!(
+        bug,
+        Bug::RangeOverflow | Bug::TornSuperblock | Bug::ChecksumNotChecked
+    )
 }
 
 /// How many requests were made before the bug was caught, and how; or what was wrong with that.

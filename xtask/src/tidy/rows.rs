@@ -19,6 +19,7 @@ const NAMED: &[(&str, u8)] = &[
     ("range_lock", 1),
     ("resource", 1),
     ("sync", 1),
+    ("operation", 2),
     ("scsi_buffers", 2),
     ("disk_backend", 3),
     ("disk_layered", 4),

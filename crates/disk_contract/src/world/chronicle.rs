@@ -105,6 +105,14 @@ impl Chronicle {
         chronicle
     }
 
+    /// Begins again with what the disk holds after a crash. What is written from here on is nothing that was written before.
+    pub(super) fn after_crash(&self, values: &[Value]) -> Self {
+        Self {
+            stamp_count: self.stamp_count,
+            ..Self::new(values, self.seen_is_kept, false)
+        }
+    }
+
     /// Another instant.
     pub(super) fn tick(&mut self) -> u64 {
         self.now += 1;

@@ -24,6 +24,8 @@ pub struct Stores {
 /// What stands below the disk of a world, and beside it.
 pub(super) struct Ground {
     pub(super) stores: Vec<Store>,
+    /// How many of a hundred requests fail, once requests begin.
+    pub(super) failure_percent: u8,
     pub(super) when_it_begins: Vec<Box<dyn FnOnce()>>,
     pub(super) when_it_ends: Vec<Box<dyn FnOnce()>>,
 }
@@ -86,7 +88,7 @@ impl Stores {
         self.sector_size
     }
 
-    /// Whether requests may fail in this world: otherwise an error is a violation, so nobody may cause one.
+    /// Whether requests may fail in this world, once they have begun: otherwise an error is a violation, so nobody may cause one.
     pub fn may_fail(&self) -> bool {
         self.may_fail
     }
@@ -159,6 +161,7 @@ impl Stores {
     pub(super) fn into_ground(self) -> Ground {
         Ground {
             stores: self.made,
+            failure_percent: self.failure_percent,
             when_it_begins: self.when_it_begins,
             when_it_ends: self.when_it_ends,
         }
@@ -172,7 +175,8 @@ impl Stores {
     fn options(&mut self, sector_count: u64, change: impl FnOnce(&mut SimOptions)) -> SimOptions {
         let mut options = SimOptions::new(sector_count, self.sector_size, self.rng.u64(..));
         change(&mut options);
-        options.failure_percent = self.failure_percent;
+        // Until requests begin: whoever builds on a store must succeed.
+        options.failure_percent = 0;
         options
     }
 
@@ -185,8 +189,9 @@ impl Stores {
         Image::of_disk(&content, self.sector_size)
     }
 
-    /// What the next store holds in a sector: zeros, bytes of its own, or nothing.
-    fn some_content(&mut self, sector: u64) -> Option<Vec<u8>> {
+    /// What the store that was made last may hold in a sector of a disk on it: zeros, bytes of its own, or nothing. For a layer that is
+    /// to begin with content that everybody knows whose it is.
+    pub fn some_content(&mut self, sector: u64) -> Option<Vec<u8>> {
         let stamp = 1 + self.made.len() as u64;
         let mut bytes = vec![0; self.sector_size as usize];
         match self.rng.u8(0..6) {

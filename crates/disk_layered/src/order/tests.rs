@@ -21,7 +21,7 @@ fn a_turn_disturbs_no_observation_and_a_change_does() {
     let order = order();
     let observation = block_on(order.observe(&(0..4))).unwrap();
     let turn = block_on(order.turn(3..5, ready()));
-    block_on(turn.run()).unwrap();
+    block_on(turn.run()).unwrap().unwrap();
     assert!(observation.end());
 
     let observation = block_on(order.observe(&(0..4))).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs a second thread: that a bug can be seen in one is what tests in simulated worlds rely on.
 
+mod durable;
 mod stack;
 
 use disk_backend::{Disk, DiskError};
@@ -227,4 +228,16 @@ fn a_read_waits_for_the_one_who_forgot_a_write() {
         polls.find_map(|polled| polled).transpose().unwrap()
     };
     acts(Bug::WaitsForAnotherCaller, scenario, Some(60), None);
+}
+
+#[test]
+fn a_durable_layer_loses_what_it_flushed_when_the_power_is_cut() {
+    for bug in [
+        Bug::RecordBeforeData,
+        Bug::MissingFlush,
+        Bug::ChecksumNotChecked,
+        Bug::TornSuperblock,
+    ] {
+        acts(bug, durable::survives_power_cuts, true, false);
+    }
 }

@@ -1,0 +1,453 @@
+//! Writing, clearing and filling.
+
+use crate::core::{Core, other};
+use crate::format::State;
+use crate::journal::{begin_use, flush};
+use crate::layer::SECTORS_BETWEEN_YIELDS;
+use crate::page::{Begun, Clear, Inner, Page, Work, Writing};
+use disk_backend::{DiskError, UnmapBehavior};
+use operation::Operation;
+use parking_lot::Mutex;
+use scsi_buffers::{BounceBuffer, PinnedBuffers, RequestBuffers};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How much is written in one operation that owns its memory, in bytes.
+const WORK_BYTES_MAX: usize = 1 << 20;
+
+/// How many ranges are given back to the store after a flush.
+const PUNCHES_MAX: usize = 32;
+
+impl Core {
+    /// Whether there is something to be done before the next change: the store shall say that the layer is in use, and the pages in
+    /// memory shall not all be dirty.
+    async fn prepare(self: &Arc<Self>) -> Result<(), DiskError> {
+        if self.store.is_read_only() {
+            return Err(DiskError::ReadOnly);
+        }
+        begin_use(self).await?;
+        if self.journal.dirty_count() > self.cache.pages_max() / 2 {
+            // Whatever comes of it: it is no flush that anybody asked for.
+            let _ = flush(self).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write(
+        self: &Arc<Self>,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        fua: bool,
+    ) -> Result<(), DiskError> {
+        self.prepare().await?;
+        let shift = self.layout.sector_shift();
+        let count = (buffers.len() >> shift) as u64;
+        let mut is_durable = true;
+        for part in self.layout.parts(sector..sector + count) {
+            let offset = ((part.first - sector) as usize) << shift;
+            let memory = buffers.subrange(offset, part.sectors.len() << shift);
+            let page = self.page(part.stripe).await?;
+            is_durable &= self.write_part(&page, &memory, part.sectors, fua).await?;
+        }
+        match fua && !is_durable {
+            true => flush(self).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a part; returns whether that is durable, if `fua`.
+    async fn write_part(
+        &self,
+        page: &Arc<Page>,
+        memory: &RequestBuffers<'_>,
+        sectors: Range<u32>,
+        fua: bool,
+    ) -> Result<bool, DiskError> {
+        let shift = self.layout.sector_shift();
+        let begin = page.stripe * u64::from(self.layout.stripe_sectors);
+        let mut at = sectors.start;
+        let mut is_durable = true;
+        while at < sectors.end {
+            let place = |run: &Range<u32>| {
+                let offset = ((run.start - sectors.start) as usize) << shift;
+                memory.subrange(offset, run.len() << shift)
+            };
+            match self.begin_write(page, at..sectors.end, place).await? {
+                Begin::Over(writing, is_on_record) => {
+                    let first = self.data_sector(page.stripe, at);
+                    let fua = fua && is_on_record;
+                    let memory = place(&writing.sectors);
+                    self.store.write_vectored(&memory, first, fua).await?;
+                    at = writing.sectors.end;
+                    is_durable &= is_on_record;
+                }
+                Begin::First(begun, end) => {
+                    run(&begun.work).await?;
+                    at = end;
+                    is_durable = false;
+                }
+            }
+            // What was cut off meanwhile is nowhere.
+            self.check_end(begin + u64::from(at))?;
+        }
+        Ok(is_durable)
+    }
+
+    /// Begins a write, after the work that it must wait for (P2).
+    async fn begin_write<'a>(
+        &self,
+        page: &Arc<Page>,
+        sectors: Range<u32>,
+        place: impl Fn(&Range<u32>) -> RequestBuffers<'a>,
+    ) -> Result<Begin, DiskError> {
+        let begin = page.stripe * u64::from(self.layout.stripe_sectors);
+        loop {
+            self.reserve(page).await?;
+            let work = {
+                let mut inner = page.lock();
+                self.check_end(begin + u64::from(sectors.end))?;
+                if let Some(work) = inner.work_on(&sectors) {
+                    work
+                } else if let Some(run) = inner.states.data_at_start(&sectors) {
+                    let is_on_record = !inner.is_dirty && !inner.is_logging;
+                    let writing = page.begin(&mut inner, run, None);
+                    return Ok(Begin::Over(writing, is_on_record));
+                } else {
+                    // P2: none of it is data.
+                    let sectors = self.short(inner.states.up_to_data(sectors));
+                    let data = Data::of(&place(&sectors))?;
+                    let end = sectors.end;
+                    let begun = self.begin_data(page, &mut inner, sectors, data, false);
+                    return Ok(Begin::First(begun, end));
+                }
+            };
+            work.finish().await;
+        }
+    }
+
+    /// As much of a run as work has memory for.
+    fn short(&self, run: Range<u32>) -> Range<u32> {
+        let sectors_max = (WORK_BYTES_MAX >> self.layout.sector_shift()) as u32;
+        run.start..run.end.min(run.start + sectors_max)
+    }
+
+    /// Writes at once what is on record, and what the store takes at once.
+    pub(crate) fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        if !self.journal.is_in_use() {
+            return false;
+        }
+        let shift = self.layout.sector_shift();
+        let count = (buffers.len() >> shift) as u64;
+        let mut parts = self.layout.parts(sector..sector.saturating_add(count));
+        let (Some(part), None) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        let Some(page) = self.page_in_memory(part.stripe) else {
+            return false;
+        };
+        let begin = part.stripe * u64::from(self.layout.stripe_sectors);
+        let writing = {
+            let mut inner = page.lock();
+            let is_inside = self.check_end(begin + u64::from(part.sectors.end)).is_ok();
+            let is_clean = !inner.is_dirty && !inner.is_logging;
+            let is_data = inner.states.is_all(part.sectors.clone(), State::Data);
+            if !is_inside || !is_data || fua && !is_clean || inner.work_on(&part.sectors).is_some()
+            {
+                return false;
+            }
+            page.begin(&mut inner, part.sectors.clone(), None)
+        };
+        let at = self.data_sector(part.stripe, part.sectors.start);
+        let is_done = self.store.try_write(buffers, at, fua);
+        if is_done {
+            // All was there; what has been cleared meanwhile was cleared afterwards (P2).
+            writing.complete(&mut page.lock(), 0, false);
+        }
+        is_done
+    }
+
+    /// Clears sectors, a stripe at a time.
+    pub(crate) async fn clear(
+        self: &Arc<Self>,
+        range: Range<u64>,
+        clear: Clear,
+        gives_back: bool,
+    ) -> Result<(), DiskError> {
+        self.prepare().await?;
+        let mut yielded_at = range.start;
+        for part in self.layout.parts(range) {
+            if part.first - yielded_at > SECTORS_BETWEEN_YIELDS {
+                yielded_at = part.first;
+                futures_lite::future::yield_now().await;
+                self.prepare().await?;
+            }
+            let page = self.page(part.stripe).await?;
+            // What is absent and stays so needs no room.
+            if clear
+                == (Clear::Zero {
+                    next_is_zero: false,
+                })
+            {
+                self.reserve(&page).await?;
+            }
+            for writing in self.clear_part(&page, part.sectors, clear, gives_back)? {
+                // P3. It stays under way while zeros are written, and changes no state.
+                let at = self.data_sector(part.stripe, writing.sectors.start);
+                let count = u64::from(writing.sectors.end - writing.sectors.start);
+                self.store
+                    .write_zeroes(at, count, false, false, false)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears a part at one instant; returns what is to be zeroed in the store.
+    fn clear_part(
+        &self,
+        page: &Arc<Page>,
+        sectors: Range<u32>,
+        clear: Clear,
+        gives_back: bool,
+    ) -> Result<Vec<Writing>, DiskError> {
+        let mut inner = page.lock();
+        if clear != Clear::Cut {
+            let begin = page.stripe * u64::from(self.layout.stripe_sectors);
+            self.check_end(begin + u64::from(sectors.end))?;
+        }
+        let cleared = inner.clear(sectors, clear, gives_back);
+        if cleared.is_changed {
+            self.note_dirty(&mut inner, page.stripe);
+        }
+        let to_zero = cleared.to_zero.into_iter();
+        Ok(to_zero
+            .map(|run| page.begin(&mut inner, run, None))
+            .collect())
+    }
+
+    /// Makes what is only a copy absent. What a resize added is none, and stays.
+    pub(crate) async fn evict(self: &Arc<Self>, range: Range<u64>) -> Result<(), DiskError> {
+        let end = range.end.min(self.shown_below());
+        if range.start < end {
+            self.clear(range.start..end, Clear::Evict, true).await?;
+        }
+        match end < range.end {
+            true => Err(DiskError::Unsupported),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes those sectors that are absent.
+    pub(crate) async fn fill(
+        self: &Arc<Self>,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+    ) -> Result<(), DiskError> {
+        self.prepare().await?;
+        let shift = self.layout.sector_shift();
+        let count = (buffers.len() >> shift) as u64;
+        for part in self.layout.parts(sector..sector + count) {
+            let page = self.page(part.stripe).await?;
+            self.reserve(&page).await?;
+            let offset = ((part.first - sector) as usize) << shift;
+            let memory = buffers.subrange(offset, part.sectors.len() << shift);
+            let mut at = part.sectors.start;
+            while let Some(filling) = self.begin_fill(&page, &memory, &part.sectors, &mut at)? {
+                match filling {
+                    Filling::Mine(begun) => run(&begun.work).await?,
+                    Filling::Other(work) => work.finish().await,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to fill the next run of absent sectors from `at` on that nothing is under way in, or says what to wait for.
+    fn begin_fill(
+        &self,
+        page: &Arc<Page>,
+        memory: &RequestBuffers<'_>,
+        sectors: &Range<u32>,
+        at: &mut u32,
+    ) -> Result<Option<Filling>, DiskError> {
+        let shift = self.layout.sector_shift();
+        let begin = page.stripe * u64::from(self.layout.stripe_sectors);
+        let mut inner = page.lock();
+        self.check_end(begin + u64::from(sectors.end))?;
+        while *at < sectors.end {
+            let (state, end) = self.run(&inner, page.stripe, *at, sectors.end);
+            if state != State::Absent {
+                *at = end;
+                continue;
+            }
+            if let Some(work) = inner.work_on(&(*at..end)) {
+                return Ok(Some(Filling::Other(work)));
+            }
+            // Where a write is under way, that is what will be there.
+            let Some(run) = inner.idle_run(*at, end) else {
+                *at = end;
+                continue;
+            };
+            let run = self.short(run);
+            *at = run.end;
+            let offset = ((run.start - sectors.start) as usize) << shift;
+            let data = Data::of(&memory.subrange(offset, run.len() << shift))?;
+            let begun = self.begin_data(page, &mut inner, run, data, true);
+            return Ok(Some(Filling::Mine(begun)));
+        }
+        Ok(None)
+    }
+
+    /// Begins to make sectors present.
+    fn begin_data(
+        &self,
+        page: &Arc<Page>,
+        inner: &mut Inner,
+        run: Range<u32>,
+        data: Data,
+        is_fill: bool,
+    ) -> Begun {
+        let at = self.data_sector(page.stripe, run.start);
+        let this = self.this.clone();
+        self.begin_work(page, inner, run, async move |store, writing: Writing| {
+            store.write_vectored(&data.buffers(), at, false).await?;
+            let Some(core) = this.upgrade() else {
+                return Ok(());
+            };
+            let page = Arc::clone(writing.page());
+            let mut inner = page.lock();
+            let end = core.within(page.stripe, core.sector_count());
+            if writing.complete(&mut inner, end, is_fill) {
+                core.note_dirty(&mut inner, page.stripe);
+            }
+            Ok(())
+        })
+    }
+
+    /// Registers work that writes of `run` wait for, and finish (P2).
+    fn begin_work<F>(
+        &self,
+        page: &Arc<Page>,
+        inner: &mut Inner,
+        run: Range<u32>,
+        body: impl FnOnce(disk_backend::Disk, Writing) -> F + Send + 'static,
+    ) -> Begun
+    where
+        F: Future<Output = Result<(), DiskError>> + Send + 'static,
+    {
+        let place: Arc<Mutex<Option<Writing>>> = Arc::default();
+        let (store, taken) = (self.store.clone(), Arc::clone(&place));
+        let work = Operation::new(
+            Vec::new(),
+            Box::pin(async move {
+                let writing = taken.lock().take();
+                match writing {
+                    Some(writing) => body(store, writing).await,
+                    None => Ok(()),
+                }
+            }),
+        );
+        let writing = page.begin(inner, run, Some(Arc::clone(&work)));
+        let begun = writing.begun(work);
+        *place.lock() = Some(writing);
+        begun
+    }
+
+    /// Gives space back to the store whose clearing is on record.
+    pub(crate) async fn punch_some(self: &Arc<Self>) {
+        if self.store.unmap_behavior() == UnmapBehavior::Ignored {
+            while self.journal.take_emptied().is_some() {}
+            return;
+        }
+        for _ in 0..PUNCHES_MAX {
+            let Some((stripe, range)) = self.journal.take_emptied() else {
+                return;
+            };
+            self.punch(stripe, range).await;
+        }
+    }
+
+    /// Gives back what holds no data of a range. What cannot be given back now stays: only space is lost.
+    pub(crate) async fn punch(&self, stripe: u64, range: Range<u32>) {
+        let Ok(page) = self.page(stripe).await else {
+            return;
+        };
+        let mut at = range.start;
+        while let Some(begun) = self.begin_punch(&page, &range, &mut at) {
+            begun.work.finish().await;
+        }
+    }
+
+    /// Begins to punch the next run of a range that holds no data, as is on record, and that nothing is under way in.
+    fn begin_punch(&self, page: &Arc<Page>, range: &Range<u32>, at: &mut u32) -> Option<Begun> {
+        let mut inner = page.lock();
+        if inner.is_dirty || inner.is_logging {
+            inner.note_emptied(*at..range.end);
+            return None;
+        }
+        while let Some(idle) = inner.idle_run(*at, range.end) {
+            let (state, end) = inner.states.run(idle.start, idle.end);
+            *at = end;
+            if state == State::Data {
+                continue;
+            }
+            let first = self.data_sector(page.stripe, idle.start);
+            let count = u64::from(end - idle.start);
+            let run = idle.start..end;
+            return Some(
+                self.begin_work(page, &mut inner, run, async move |store, writing| {
+                    let result = store.unmap(first, count, false).await;
+                    drop(writing);
+                    result
+                }),
+            );
+        }
+        None
+    }
+}
+
+/// What a fill goes on with.
+enum Filling {
+    /// A part of its own.
+    Mine(Begun),
+    /// What somebody else has under way.
+    Other(Arc<Work>),
+}
+
+/// How a write goes on.
+enum Begin {
+    /// Over data, whose presence is on record or not.
+    Over(Writing, bool),
+    /// As work, up to this sector.
+    First(Begun, u32),
+}
+
+/// What is written by work, which owns it (C9).
+enum Data {
+    Callers(PinnedBuffers),
+    Copy(BounceBuffer),
+}
+
+impl Data {
+    fn of(memory: &RequestBuffers<'_>) -> Result<Self, DiskError> {
+        if let Some(pinned) = memory.pin() {
+            return Ok(Self::Callers(pinned));
+        }
+        let copy = BounceBuffer::unpooled(memory.len()).map_err(|_| DiskError::NoSpace)?;
+        copy.buffers(true).copy_from(memory)?;
+        Ok(Self::Copy(copy))
+    }
+
+    fn buffers(&self) -> RequestBuffers<'_> {
+        match self {
+            Self::Callers(memory) => memory.buffers(),
+            Self::Copy(copy) => copy.buffers(false),
+        }
+    }
+}
+
+/// Finishes work, for the one who began it.
+async fn run(work: &Arc<Work>) -> Result<(), DiskError> {
+    let result = work.run().await;
+    result.unwrap_or_else(|| Err(other("a write panicked in another request")))
+}

@@ -1,0 +1,114 @@
+//! Why a layer cannot be made, or not opened.
+
+use crate::format::Role;
+use disk_backend::DiskError;
+
+/// Why a store cannot be made into a layer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The store's sectors are too large for the format.
+    #[error(
+        "the store has sectors of {0} bytes: a durable layer needs sectors of 512 to 4096 bytes"
+    )]
+    SectorSize(u32),
+    /// What is wished for is no layout.
+    #[error("{field} is {value}, which no durable layer can have: {rule}")]
+    Option {
+        /// What is wrong.
+        field: &'static str,
+        /// What it is.
+        value: u64,
+        /// What it may be.
+        rule: &'static str,
+    },
+    /// A sector of the store may be torn by a crash (C11).
+    #[error(
+        "the store may tear a sector when the power is cut: put the layer on a store that writes whole sectors"
+    )]
+    Torn,
+    /// The store is too short, and cannot grow.
+    #[error(
+        "the store has {have} bytes, a layer of this size needs {need}, and the store cannot grow: {source}"
+    )]
+    TooShort {
+        /// The length of the store.
+        have: u64,
+        /// What is needed.
+        need: u64,
+        /// Why it cannot grow.
+        source: DiskError,
+    },
+    /// The store failed.
+    #[error("the store failed while it was formatted: {0}")]
+    Store(#[from] DiskError),
+}
+
+/// Why a store cannot be opened as a layer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Neither superblock is one of a durable layer.
+    #[error("the store holds no durable layer: format it first, or give another store")]
+    NotALayer,
+    /// Both superblocks are damaged.
+    #[error("both superblocks are damaged, at byte 0: {first}; at byte 4096: {second}")]
+    Superblocks {
+        /// What is wrong with the first.
+        first: String,
+        /// What is wrong with the second.
+        second: String,
+    },
+    /// A newer program wrote it.
+    #[error("the layer was written by a newer program: {0}")]
+    Newer(String),
+    /// The store is not as it was.
+    #[error(
+        "the layer has sectors of {layer} bytes, and its store of {store}: give it a store as it was formatted on"
+    )]
+    SectorSize {
+        /// The layer's.
+        layer: u32,
+        /// The store's.
+        store: u32,
+    },
+    /// The store has lost its end.
+    #[error("the store has {have} bytes, and the layer needs {need}: a part of it is missing")]
+    TooShort {
+        /// The length of the store.
+        have: u64,
+        /// What is needed.
+        need: u64,
+    },
+    /// The log names what the layer cannot have.
+    #[error(
+        "the log is damaged: at byte {0} of the store it has an image of a stripe that the store does not have"
+    )]
+    Log(u64),
+    /// It lies on something else than it did.
+    #[error(
+        "the layer was made for another lower disk ({recorded}), and now lies on {found}: force it, or give it its own"
+    )]
+    Bound {
+        /// What is recorded.
+        recorded: String,
+        /// What was found.
+        found: String,
+    },
+    /// It is used for something else than it was made for.
+    #[error(
+        "the layer is {recorded}, and was to be used as {asked}: say what it is, or give another store"
+    )]
+    Role {
+        /// What is recorded.
+        recorded: Role,
+        /// What was asked for.
+        asked: Role,
+    },
+    /// It could not be formatted first.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The store failed.
+    #[error("the store failed while the layer was opened: {0}")]
+    Store(#[from] DiskError),
+}

@@ -1,0 +1,215 @@
+//! What is written is read back, and nothing else is believed.
+
+use super::*;
+use proptest::prelude::*;
+
+fn layout() -> Layout {
+    Layout::new(512, 8, 4).unwrap()
+}
+
+fn superblock() -> Superblock {
+    Superblock {
+        generation: 7,
+        epoch: 0x1122_3344_5566_7788,
+        layer_id: [9; 16],
+        layout: layout(),
+        sector_count: 100,
+        shown_below: 90,
+        log_generation: 6,
+        log_sequence: 12,
+        is_in_use: true,
+        role: Role::WriteThrough,
+        binding: Binding::Disk(LowerDisk {
+            disk_id: Some([3; 16]),
+            sector_count: 50,
+            sector_size: 512,
+            stamp: [4; 32],
+        }),
+    }
+}
+
+#[test]
+fn a_superblock_is_read_as_it_was_written() {
+    let lower = LowerDisk {
+        disk_id: None,
+        sector_count: 1,
+        sector_size: 4096,
+        stamp: [0; 32],
+    };
+    for binding in [
+        Binding::Unknown,
+        Binding::Nothing,
+        Binding::Disk(lower),
+        superblock().binding,
+    ] {
+        for role in [Role::Overlay, Role::ReadCache, Role::WriteThrough] {
+            let written = Superblock {
+                binding,
+                role,
+                ..superblock()
+            };
+            assert_eq!(Superblock::decode(&written.encode()), Ok(written));
+        }
+    }
+}
+
+#[test]
+fn a_superblock_with_any_byte_changed_is_refused() {
+    let block = superblock().encode();
+    for at in 0..BLOCK_BYTES {
+        let mut changed = block;
+        changed[at] ^= 0x10;
+        assert!(Superblock::decode(&changed).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_refused_by_its_number() {
+    let change = |at: usize, byte: u8| {
+        let mut block = superblock().encode();
+        block[at] = byte;
+        seal(&mut block);
+        Superblock::decode(&block).unwrap_err()
+    };
+    assert_eq!(change(16, 2), BadSuperblock::Version(2));
+    assert_eq!(change(25, 1), BadSuperblock::Features(0x100));
+    assert_eq!(change(21, 3), BadSuperblock::Field("sector_size"));
+    assert_eq!(change(112, 9), BadSuperblock::Field("state"));
+    assert_eq!(change(79, 0xff), BadSuperblock::Field("sector_count"));
+    // A compatible feature is nothing to worry about.
+    let mut block = superblock().encode();
+    block[32] = 1;
+    seal(&mut block);
+    assert_eq!(Superblock::decode(&block), Ok(superblock()));
+}
+
+#[test]
+fn a_page_is_read_as_it_was_written_and_damage_is_never_absence() {
+    let mut states = States::new(8);
+    states.set(1, State::Zero);
+    states.set(7, State::Data);
+    let block = encode_page(5, 3, 1, &states);
+    assert_eq!(decode_page(&block, 5, 3, 8), PageContent::States(states));
+    assert_eq!(
+        decode_page(&block, 6, 3, 8),
+        PageContent::Never { is_blank: false }
+    );
+    assert_eq!(
+        decode_page(&[0; BLOCK_BYTES], 5, 3, 8),
+        PageContent::Never { is_blank: true }
+    );
+    assert!(matches!(
+        decode_page(&block, 5, 4, 8),
+        PageContent::Damaged(_)
+    ));
+    for at in 0..BLOCK_BYTES {
+        let mut changed = block;
+        changed[at] ^= 0x40;
+        let content = decode_page(&changed, 5, 3, 8);
+        assert!(matches!(content, PageContent::Damaged(_)), "byte {at}");
+    }
+}
+
+#[test]
+fn an_entry_is_read_with_its_images_or_not_at_all() {
+    let states = States::new(8);
+    let image = |stripe| encode_page(4, stripe, 13, &states);
+    let images = [image(0), image(9)].concat();
+    let entry = Entry {
+        log_generation: 6,
+        sequence: 13,
+        epoch: 4,
+        sector_count: 100,
+        shown_below: 100,
+        stripes: vec![0, 9],
+    };
+    let mut log = entry.encode(&images).to_vec();
+    log.extend(&images);
+    log.extend([0; BLOCK_BYTES]);
+    assert_eq!(Entry::decode(&log), Some((entry, &[0; BLOCK_BYTES][..])));
+    for at in (0..3 * BLOCK_BYTES).step_by(257) {
+        let mut torn = log.clone();
+        torn[at] ^= 1;
+        assert_eq!(Entry::decode(&torn), None, "byte {at}");
+    }
+    assert_eq!(Entry::decode(&log[..2 * BLOCK_BYTES]), None);
+    // Whole images of another entry are not its own.
+    log[BLOCK_BYTES..2 * BLOCK_BYTES].copy_from_slice(&image(1));
+    assert_eq!(Entry::decode(&log), None);
+}
+
+#[test]
+fn stripes_lie_one_after_the_other_and_a_store_ends_with_the_last_sector() {
+    let layout = layout();
+    assert_eq!(layout.page_offset(0), 8192 + 4 * 4096);
+    assert_eq!(layout.data_offset(0, 0), layout.page_offset(0) + 4096);
+    assert_eq!(layout.page_offset(1), layout.data_offset(0, 8));
+    assert_eq!(layout.store_bytes(8), Some(layout.page_offset(1)));
+    assert_eq!(layout.store_bytes(9), Some(layout.data_offset(1, 1)));
+    assert_eq!(layout.store_bytes(0), Some(layout.page_offset(0)));
+    assert_eq!(layout.store_bytes(u64::MAX), None);
+    let parts: Vec<_> = layout.parts(6..17).collect();
+    let sectors: Vec<_> = parts
+        .iter()
+        .map(|part| (part.stripe, part.sectors.clone()))
+        .collect();
+    assert_eq!(sectors, [(0, 6..8), (1, 0..8), (2, 0..1)]);
+    assert_eq!(parts[2].first, 16);
+}
+
+/// The tables of the document are the structs.
+#[test]
+fn the_document_says_where_every_field_is() {
+    let document = include_str!("../../../../docs/formats/durable-layer.md");
+    let sections = [
+        ("SuperblockBytes", "## Superblock"),
+        ("PageBytes", "## Page"),
+        ("EntryBytes", "## Log"),
+    ];
+    for (structure, title) in sections {
+        let section = document.split_once(title).expect(title).1;
+        let section = section.split("\n## ").next().unwrap();
+        let said: Vec<_> = section.lines().filter_map(row).collect();
+        let rows = table::rows();
+        let rows = rows.iter().filter(|row| row.0 == structure);
+        let meant: Vec<_> = rows.map(|row| (row.2, row.3, row.1.to_owned())).collect();
+        assert_eq!(said, meant, "{title}");
+    }
+    let constants = format!("0 to {IMAGES_MAX}");
+    assert!(document.contains(&constants), "{constants}");
+}
+
+/// Offset, length and name of a field, from a row of a table.
+fn row(line: &str) -> Option<(usize, usize, String)> {
+    let mut cells = line.strip_prefix("| ")?.split(" | ");
+    let offset = cells.next()?.parse().ok()?;
+    let length = cells.next()?.parse().ok()?;
+    let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+    Some((offset, length, name.to_owned()))
+}
+
+proptest! {
+    #[test]
+    fn states_agree_with_a_list(
+        len in 1_u32..300,
+        changes in prop::collection::vec((0_u32..300, 0_u32..300, 0..3), 0..20),
+    ) {
+        let mut states = States::new(len);
+        let mut model = vec![State::Absent; len as usize];
+        for (a, b, state) in changes {
+            let range = a.min(b).min(len)..a.max(b).min(len);
+            let state = [State::Absent, State::Zero, State::Data][state as usize];
+            states.fill(range.clone(), state);
+            model[range.start as usize..range.end as usize].fill(state);
+            let mut at = 0;
+            while at < len {
+                let (state, end) = states.run(at, len);
+                prop_assert!(model[at as usize..end as usize].iter().all(|one| *one == state));
+                prop_assert!(end == len || model[end as usize] != state);
+                at = end;
+            }
+            let bytes: Vec<u8> = states.bytes().collect();
+            prop_assert_eq!(States::from_bytes(&bytes, len), Some(states.clone()));
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The log, the superblocks, and the order in which they and the pages are written.
+//!
+//! Invariants, which the format's document gives reasons for:
+//! - D1: an image that says of a sector that its data is there is written into the log only after a flush of the store that began when
+//!   the data had been written.
+//! - D2: a page is written in its place only while the log holds an image of it that is durable and not older.
+//! - D3: the log begins anew only when the pages are durable in their places; what it held is written over only when both superblocks say
+//!   so, each made durable before the other is written.
+//! - D4: while it is not known what the superblocks say, because writing them failed, nothing is added to the log.
+//! - D5: sequence numbers are never used again, also those of entries whose writing failed: what is left of these is older than what
+//!   is written before it, and so is not believed.
+//! - D6: nothing rests on what opening has found before a flush has made that durable.
+//! - D7: one job runs at a time, each an operation that whoever waits for it can finish.
+
+use crate::core::{Core, Sizes, other, write_bytes};
+use crate::format::{
+    BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, SUPERBLOCK_OFFSETS, States, Superblock,
+    decode_page, encode_page,
+};
+use crate::page::{Page, Work};
+use disk_backend::DiskError;
+use operation::Operation;
+use parking_lot::Mutex;
+use planted::Bug;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Where the latest image of a page is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ImagePlace {
+    /// Of which log: none of another is at the same place.
+    pub(crate) log_generation: u64,
+    pub(crate) block: u32,
+}
+
+/// See the head of this module.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    images: Mutex<HashMap<u64, ImagePlace>>,
+    /// The stripes of dirty pages.
+    dirty: Mutex<BTreeSet<u64>>,
+    /// Whether the store says that the layer is in use.
+    is_in_use: AtomicBool,
+    state: Mutex<State>,
+    queue: Mutex<Queue>,
+    /// What was cleared, and whose record is durable: may be punched.
+    emptied: Mutex<Vec<(u64, Range<u32>)>>,
+}
+
+/// What only the job that runs changes.
+#[derive(Debug, Clone)]
+struct State {
+    superblock: Superblock,
+    /// Which copy of the superblock is written first: not the one that was made durable last, which is right for certain.
+    first_copy: usize,
+    /// How many blocks of the log are used.
+    position: u32,
+    /// The last that was used.
+    sequence: u64,
+    /// What the store says of sizes.
+    logged: Sizes,
+    /// D4
+    is_unsure: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// The job that was queued last.
+    tail: Option<Arc<Work>>,
+    /// A flush that has not begun.
+    joinable: Option<Arc<Flush>>,
+}
+
+/// A flush, which many may wait for.
+#[derive(Debug)]
+struct Flush {
+    work: Arc<Work>,
+    outcome: Arc<Mutex<Option<Result<(), DiskError>>>>,
+}
+
+/// What recovery found in the log.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) images: HashMap<u64, ImagePlace>,
+    pub(crate) position: u32,
+    pub(crate) sequence: u64,
+    pub(crate) sizes: Sizes,
+}
+
+/// Pages on their way into the log. Those not confirmed are dirty again when this is dropped.
+struct Snapshot<'a> {
+    core: &'a Core,
+    pages: std::collections::VecDeque<Snapped>,
+}
+
+struct Snapped {
+    page: Arc<Page>,
+    states: States,
+    emptied: Vec<Range<u32>>,
+}
+
+impl Journal {
+    pub(crate) fn new(superblock: Superblock, first_copy: usize, recovered: Recovered) -> Self {
+        let state = State {
+            superblock,
+            first_copy,
+            position: recovered.position,
+            sequence: recovered.sequence,
+            logged: recovered.sizes,
+            is_unsure: false,
+        };
+        Self {
+            images: Mutex::new(recovered.images),
+            dirty: Mutex::default(),
+            is_in_use: AtomicBool::new(false),
+            state: Mutex::new(state),
+            queue: Mutex::default(),
+            emptied: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn superblock(&self) -> Superblock {
+        self.state.lock().superblock
+    }
+
+    /// Records what the layer lies on, with the next superblock.
+    pub(crate) fn bind(&self, binding: Binding) {
+        self.state.lock().superblock.binding = binding;
+    }
+
+    pub(crate) fn image_of(&self, stripe: u64) -> Option<ImagePlace> {
+        self.images.lock().get(&stripe).copied()
+    }
+
+    pub(crate) fn note_dirty(&self, stripe: u64) {
+        self.dirty.lock().insert(stripe);
+    }
+
+    pub(crate) fn dirty_count(&self) -> usize {
+        self.dirty.lock().len()
+    }
+
+    /// What the store says of sizes.
+    pub(crate) fn logged(&self) -> Sizes {
+        self.state.lock().logged
+    }
+
+    /// Whether the store says that the layer is in use.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.is_in_use.load(Ordering::Acquire)
+    }
+
+    /// The last job, if it is not over.
+    pub(crate) fn unfinished(&self) -> Option<Arc<Work>> {
+        let queue = self.queue.lock();
+        queue.tail.clone().filter(|tail| !tail.is_done())
+    }
+
+    pub(crate) fn abandon(&self) -> Vec<Arc<Work>> {
+        let mut queue = self.queue.lock();
+        let flush = queue.joinable.take().map(|flush| Arc::clone(&flush.work));
+        queue.tail.take().into_iter().chain(flush).collect()
+    }
+
+    /// Takes something that may be punched.
+    pub(crate) fn take_emptied(&self) -> Option<(u64, Range<u32>)> {
+        self.emptied.lock().pop()
+    }
+}
+
+impl Queue {
+    fn push(&mut self, body: operation::Body<Result<(), DiskError>>) -> Arc<Work> {
+        let earlier = self.tail.take().into_iter().collect();
+        let work = Operation::new(earlier, body);
+        self.tail = Some(Arc::clone(&work));
+        work
+    }
+}
+
+/// Makes durable what completed before the call (C5): with others that came before the flush began.
+pub(crate) async fn flush(core: &Arc<Core>) -> Result<(), DiskError> {
+    let flush = join(core);
+    flush.work.finish().await;
+    let outcome = flush.outcome.lock();
+    match &*outcome {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(again(error)),
+        None => Err(other("the flush panicked in another request")),
+    }
+}
+
+/// A flush that has not begun.
+fn join(core: &Arc<Core>) -> Arc<Flush> {
+    let mut queue = core.journal.queue.lock();
+    if let Some(flush) = &queue.joinable {
+        return Arc::clone(flush);
+    }
+    let outcome = Arc::new(Mutex::new(None));
+    let work = {
+        let (core, outcome) = (Arc::clone(core), Arc::clone(&outcome));
+        queue.push(Box::pin(async move {
+            // Nobody else begins a flush that can be joined while this one is waited for.
+            core.journal.queue.lock().joinable = None;
+            let result = flush_now(&core).await;
+            *outcome.lock() = Some(result);
+            Ok(())
+        }))
+    };
+    let flush = Arc::new(Flush { work, outcome });
+    queue.joinable = Some(Arc::clone(&flush));
+    flush
+}
+
+/// Lets the store say that the layer is in use, before the first change.
+pub(crate) async fn begin_use(core: &Arc<Core>) -> Result<(), DiskError> {
+    while !core.journal.is_in_use.load(Ordering::Acquire) {
+        let work = {
+            let core_too = Arc::clone(core);
+            let mut queue = core.journal.queue.lock();
+            queue.push(Box::pin(async move { begin_use_now(&core_too).await }))
+        };
+        if let Some(result) = work.run().await {
+            return result;
+        }
+    }
+    Ok(())
+}
+
+/// Flushes, empties the log, and lets the store say that all is in its place: what a change that is not under way meanwhile takes back.
+pub(crate) async fn close(core: &Arc<Core>) -> Result<(), DiskError> {
+    let work = {
+        let core_too = Arc::clone(core);
+        let mut queue = core.journal.queue.lock();
+        queue.push(Box::pin(async move {
+            let core = core_too;
+            flush_now(&core).await?;
+            let is_in_use = &core.journal.is_in_use;
+            if core.journal.dirty_count() > 0 || !is_in_use.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            is_in_use.store(false, Ordering::Release);
+            renew(&core, |superblock| superblock.is_in_use = false).await
+        }))
+    };
+    work.run()
+        .await
+        .unwrap_or_else(|| Err(other("the layer's last flush panicked")))
+}
+
+async fn begin_use_now(core: &Core) -> Result<(), DiskError> {
+    if !core.journal.is_in_use.load(Ordering::Acquire) {
+        renew(core, |superblock| superblock.is_in_use = true).await?;
+        core.journal.is_in_use.store(true, Ordering::Release);
+    }
+    Ok(())
+}
+
+async fn flush_now(core: &Core) -> Result<(), DiskError> {
+    // First the sizes: what was cleared before the layer grew is then among the pages.
+    let sizes = core.sizes();
+    let mut snapshot = Snapshot::take(core);
+    // D1
+    if snapshot.pages.is_empty() || !planted::is_active(Bug::RecordBeforeData) {
+        core.store.sync_cache().await?;
+    }
+    if snapshot.pages.is_empty() && sizes == core.journal.logged() {
+        return Ok(());
+    }
+    begin_use_now(core).await?;
+    append(core, &mut snapshot, sizes).await
+}
+
+/// Puts the images of pages into the log, and makes them durable.
+async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Result<(), DiskError> {
+    let mut state = core.journal.state.lock().clone();
+    let mut position = state.position;
+    let mut written = Vec::new();
+    let mut next = 0;
+    loop {
+        let rest = snapshot.pages.len() - next;
+        let room = state.superblock.layout.log_blocks - position;
+        let is_full = room == 0 || room == 1 && rest > 0;
+        if is_full || state.is_unsure {
+            confirm(core, snapshot, std::mem::take(&mut written), position, None).await?;
+            next = 0;
+            renew(core, |_| ()).await?;
+            state = core.journal.state.lock().clone();
+            position = 0;
+            continue;
+        }
+        let count = rest.min(room as usize - 1).min(IMAGES_MAX);
+        // What the last entry says of sizes holds only with all that came before it.
+        let is_last = count == rest;
+        let said = if is_last { sizes } else { state.logged };
+        let part = snapshot.pages.range(next..next + count);
+        let sequence = core.journal.next_sequence();
+        let entry = entry_of(core, &state.superblock, part, sequence, said);
+        write_bytes(&core.store, core.layout.log_offset(position), &entry).await?;
+        let log_generation = state.superblock.log_generation;
+        written.extend((0..count as u32).map(|index| ImagePlace {
+            log_generation,
+            block: position + 1 + index,
+        }));
+        next += count;
+        position += 1 + count as u32;
+        if is_last {
+            return confirm(core, snapshot, written, position, Some(sizes)).await;
+        }
+    }
+}
+
+/// The bytes of an entry.
+fn entry_of<'a>(
+    core: &Core,
+    superblock: &Superblock,
+    pages: impl Iterator<Item = &'a Snapped>,
+    sequence: u64,
+    sizes: Sizes,
+) -> Vec<u8> {
+    let mut entry = Entry {
+        log_generation: superblock.log_generation,
+        sequence,
+        epoch: core.epoch,
+        sector_count: sizes.sector_count,
+        shown_below: sizes.shown_below,
+        stripes: Vec::new(),
+    };
+    let mut bytes = vec![0; BLOCK_BYTES];
+    for snapped in pages {
+        let stripe = snapped.page.stripe;
+        entry.stripes.push(stripe);
+        bytes.extend(encode_page(core.epoch, stripe, sequence, &snapped.states));
+    }
+    let header = entry.encode(&bytes[BLOCK_BYTES..]);
+    bytes[..BLOCK_BYTES].copy_from_slice(&header);
+    bytes
+}
+
+/// Makes the entries up to `position` durable: the pages whose images they are, the first of the snapshot, are clean.
+async fn confirm(
+    core: &Core,
+    snapshot: &mut Snapshot<'_>,
+    written: Vec<ImagePlace>,
+    position: u32,
+    sizes: Option<Sizes>,
+) -> Result<(), DiskError> {
+    if written.is_empty() && sizes.is_none() {
+        return Ok(());
+    }
+    if !planted::is_active(Bug::MissingFlush) {
+        core.store.sync_cache().await?;
+    }
+    let mut state = core.journal.state.lock();
+    state.position = position;
+    state.logged = sizes.unwrap_or(state.logged);
+    drop(state);
+    for image in written {
+        let snapped = snapshot.pages.pop_front().expect("each image is of a page");
+        let stripe = snapped.page.stripe;
+        core.journal.images.lock().insert(stripe, image);
+        snapped.page.lock().is_logging = false;
+        let emptied = snapped.emptied.into_iter().map(|range| (stripe, range));
+        core.journal.emptied.lock().extend(emptied);
+    }
+    Ok(())
+}
+
+/// Empties the log: writes the pages whose images it holds in their places (D2), and the superblocks (D3).
+async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), DiskError> {
+    let mut images: Vec<_> = {
+        let images = core.journal.images.lock();
+        images
+            .iter()
+            .map(|(stripe, image)| (*stripe, *image))
+            .collect()
+    };
+    images.sort_unstable_by_key(|(stripe, _)| *stripe);
+    // What was found when the layer was opened may be what another process wrote, and did not flush.
+    if !core.journal.is_in_use() {
+        core.store.sync_cache().await?;
+    }
+    for (stripe, image) in &images {
+        let block = core.read_block(core.layout.log_offset(image.block)).await?;
+        let content = decode_page(&block, core.epoch, *stripe, core.layout.stripe_sectors);
+        if !matches!(content, PageContent::States(_)) {
+            return Err(other("an image in the log is damaged; check the layer"));
+        }
+        write_bytes(&core.store, core.layout.page_offset(*stripe), &block[..]).await?;
+    }
+    if !images.is_empty() {
+        core.store.sync_cache().await?;
+    }
+    let (superblock, first_copy) = {
+        let mut state = core.journal.state.lock();
+        state.superblock.generation += 1;
+        // D4
+        state.is_unsure = true;
+        let mut superblock = state.superblock;
+        superblock.log_generation = superblock.generation;
+        superblock.log_sequence = state.sequence;
+        superblock.sector_count = state.logged.sector_count;
+        superblock.shown_below = state.logged.shown_below;
+        change(&mut superblock);
+        (superblock, state.first_copy)
+    };
+    write_superblocks(core, &superblock, first_copy).await?;
+    // D3: whoever looks for an image finds none before the log is written over.
+    core.journal.images.lock().clear();
+    let mut state = core.journal.state.lock();
+    state.superblock = superblock;
+    state.position = 0;
+    state.is_unsure = false;
+    Ok(())
+}
+
+async fn write_superblocks(
+    core: &Core,
+    superblock: &Superblock,
+    first_copy: usize,
+) -> Result<(), DiskError> {
+    let block = superblock.encode();
+    for copy in [first_copy, 1 - first_copy] {
+        write_bytes(&core.store, SUPERBLOCK_OFFSETS[copy], &block).await?;
+        if copy == first_copy && planted::is_active(Bug::TornSuperblock) {
+            continue;
+        }
+        core.store.sync_cache().await?;
+        // That one is right now, whatever becomes of the other.
+        core.journal.state.lock().first_copy = 1 - copy;
+    }
+    Ok(())
+}
+
+impl Journal {
+    /// D5
+    fn next_sequence(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.sequence += 1;
+        state.sequence
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    /// Takes the dirty pages as they are now.
+    fn take(core: &'a Core) -> Self {
+        let stripes = std::mem::take(&mut *core.journal.dirty.lock());
+        let pages = stripes.into_iter().map(|stripe| {
+            let page = core.page_in_memory(stripe).expect("H1: dirty pages stay");
+            let mut inner = page.lock();
+            inner.is_dirty = false;
+            inner.is_logging = true;
+            let snapped = Snapped {
+                states: inner.states.clone(),
+                emptied: std::mem::take(&mut inner.emptied),
+                page: Arc::clone(&page),
+            };
+            drop(inner);
+            snapped
+        });
+        Self {
+            core,
+            pages: pages.collect(),
+        }
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        for snapped in self.pages.drain(..) {
+            let mut inner = snapped.page.lock();
+            inner.is_logging = false;
+            inner.emptied.extend(snapped.emptied);
+            self.core.note_dirty(&mut inner, snapped.page.stripe);
+        }
+    }
+}
+
+/// An error for one more of those who waited.
+pub(crate) fn again(error: &DiskError) -> DiskError {
+    let same = |error: &std::io::Error| std::io::Error::new(error.kind(), error.to_string());
+    match error {
+        DiskError::NoSpace => DiskError::NoSpace,
+        DiskError::ReadOnly => DiskError::ReadOnly,
+        DiskError::IllegalBlock => DiskError::IllegalBlock,
+        DiskError::Unsupported => DiskError::Unsupported,
+        DiskError::MediumError(error, details) => DiskError::MediumError(same(error), *details),
+        DiskError::Io(error) => DiskError::Io(same(error)),
+        error => DiskError::Io(std::io::Error::other(error.to_string())),
+    }
+}

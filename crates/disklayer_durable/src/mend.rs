@@ -1,0 +1,144 @@
+//! Long work on a layer that nobody else uses.
+
+use crate::core::Core;
+use crate::error::OpenError;
+use crate::format::State;
+use crate::journal;
+use crate::layer::DurableLayer;
+use crate::open::DurableOptions;
+use crate::page::Clear;
+use disk_backend::{Disk, DiskError};
+use scsi_buffers::HostBuffers;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How much is read at once, in bytes.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// What [`compact`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Compacted {
+    /// How many sectors held data that was zero, and take no space any more.
+    pub zeroed_sectors: u64,
+    /// How many bytes shorter the store is.
+    pub store_bytes_less: u64,
+}
+
+/// Makes a layer take no more space than it needs: data that is zero becomes zeros, what holds no data is given back to the store, and
+/// the store becomes as short as it can be. `progress` is told how many stripes of how many are done.
+///
+/// It can be stopped at any time, and a crash does no harm. Nobody else may use the layer meanwhile.
+///
+/// # Errors
+/// As for opening it, and those of the store.
+pub async fn compact(
+    store: Disk,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Compacted, OpenError> {
+    let layer = DurableLayer::open(store.clone(), &DurableOptions::default()).await?;
+    let core = layer.core();
+    let mut done = Compacted::default();
+    let stripes = core.layout.stripe_count(core.sector_count());
+    for stripe in 0..stripes {
+        progress(stripe, stripes);
+        done.zeroed_sectors += zero_stripe(core, stripe).await?;
+    }
+    layer.close().await?;
+    for stripe in 0..stripes {
+        core.punch(
+            stripe,
+            0..core.layout.stripe_sectors.min(sectors_of(core, stripe)),
+        )
+        .await;
+    }
+    layer.close().await?;
+    progress(stripes, stripes);
+    let need = core
+        .layout
+        .store_bytes(core.sector_count())
+        .unwrap_or(u64::MAX);
+    let have = store.sector_count() << store.sector_shift();
+    drop(layer);
+    if need < have {
+        match store.resize(need >> store.sector_shift()).await {
+            Ok(()) => {
+                store.sync_cache().await?;
+                done.store_bytes_less = have - need;
+            }
+            Err(DiskError::Unsupported) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
+}
+
+/// Puts everything in its place, and writes both superblocks: after a crash, or if one of them is damaged. What is damaged otherwise
+/// stays so, and loses nothing more.
+///
+/// # Errors
+/// As for opening it, and those of the store.
+pub async fn repair(store: Disk) -> Result<(), OpenError> {
+    let layer = DurableLayer::open(store, &DurableOptions::default()).await?;
+    journal::begin_use(layer.core()).await?;
+    layer.close().await?;
+    Ok(())
+}
+
+/// How many sectors of a stripe the layer has.
+fn sectors_of(core: &Core, stripe: u64) -> u32 {
+    core.within(stripe, core.sector_count())
+}
+
+/// Makes zeros of the data of a stripe that is zero; returns how many sectors that were.
+async fn zero_stripe(core: &Arc<Core>, stripe: u64) -> Result<u64, DiskError> {
+    let page = core.page(stripe).await?;
+    let begin = stripe * u64::from(core.layout.stripe_sectors);
+    let (mut at, end) = (0, sectors_of(core, stripe));
+    let mut zeroed = 0;
+    while at < end {
+        let (state, run_end) = page.lock().states.run(at, end);
+        let sectors_max = (READ_BYTES_MAX >> core.layout.sector_shift()) as u32;
+        let run_end = match state {
+            State::Data => run_end.min(at + sectors_max),
+            State::Zero | State::Absent => run_end,
+        };
+        if state == State::Data {
+            for zeros in zero_runs(core, stripe, at..run_end).await? {
+                zeroed += u64::from(zeros.end - zeros.start);
+                let range = begin + u64::from(zeros.start)..begin + u64::from(zeros.end);
+                let clear = Clear::Zero {
+                    next_is_zero: false,
+                };
+                core.clear(range, clear, true).await?;
+            }
+        }
+        at = run_end;
+    }
+    Ok(zeroed)
+}
+
+/// The runs of sectors whose data is zero.
+async fn zero_runs(
+    core: &Core,
+    stripe: u64,
+    sectors: Range<u32>,
+) -> Result<Vec<Range<u32>>, DiskError> {
+    let size = core.layout.sector_size as usize;
+    let mut data = vec![0; sectors.len() * size];
+    let host = HostBuffers::from_mut(&mut data);
+    let first = core.data_sector(stripe, sectors.start);
+    core.store.read_vectored(&host.buffers(), first).await?;
+    drop(host);
+    let mut runs: Vec<Range<u32>> = Vec::new();
+    for (sector, bytes) in (sectors.start..).zip(data.chunks_exact(size)) {
+        if bytes.iter().any(|byte| *byte != 0) {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(last) if last.end == sector => last.end += 1,
+            _ => runs.push(sector..sector + 1),
+        }
+    }
+    Ok(runs)
+}

@@ -1,0 +1,148 @@
+//! Opening a layer, whatever a crash has left.
+
+use crate::core::{Core, Sizes, read_block};
+use crate::error::OpenError;
+use crate::format::{BLOCK_BYTES, BadSuperblock, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock};
+use crate::journal::{ImagePlace, Journal, Recovered};
+use crate::layer::DurableLayer;
+use disk_backend::Disk;
+use scsi_buffers::HostBuffers;
+use std::collections::HashMap;
+
+/// What the pages in memory may take in bytes, unless it is said.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// How a layer is opened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DurableOptions {
+    /// What the pages in memory may take, about, in bytes. All of 1 TiB in sectors of 512 bytes would be 592 MiB.
+    pub cache_bytes: usize,
+}
+
+impl Default for DurableOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: CACHE_BYTES,
+        }
+    }
+}
+
+impl DurableLayer {
+    /// Opens the layer on a store: reads the superblocks and the log, and nothing else.
+    ///
+    /// # Errors
+    /// [`OpenError`], which says what is wrong where.
+    pub async fn open(store: Disk, options: &DurableOptions) -> Result<Self, OpenError> {
+        let (superblock, copy) = superblock(&store).await?;
+        let recovered = recover(&store, &superblock).await?;
+        let sizes = recovered.sizes;
+        let need = superblock.layout.store_bytes(sizes.sector_count);
+        let have = store.sector_count() << store.sector_shift();
+        let need = need.unwrap_or(u64::MAX);
+        if have < need {
+            return Err(OpenError::TooShort { have, need });
+        }
+        let journal = Journal::new(superblock, 1 - copy, recovered);
+        let core = Core::new(store, journal, sizes, options.cache_bytes);
+        Ok(Self::new(core))
+    }
+}
+
+/// The newer of the right superblocks, and which copy it is.
+pub(crate) async fn superblock(store: &Disk) -> Result<(Superblock, usize), OpenError> {
+    let have = store.sector_count() << store.sector_shift();
+    let need = 2 * BLOCK_BYTES as u64;
+    if store.sector_size() as usize > BLOCK_BYTES || have < need {
+        return Err(OpenError::NotALayer);
+    }
+    let mut copies = Vec::new();
+    for offset in SUPERBLOCK_OFFSETS {
+        let block = read_block(store, offset).await?;
+        copies.push(Superblock::decode(&block));
+    }
+    let newer = copies.iter().filter_map(|copy| copy.as_ref().err());
+    if let Some(newer) = newer.clone().find(|bad| bad.is_newer()) {
+        return Err(OpenError::Newer(newer.to_string()));
+    }
+    let right = (0..).zip(&copies);
+    let right = right.filter_map(|(copy, one)| one.as_ref().ok().map(|one| (*one, copy)));
+    let Some((superblock, copy)) = right.max_by_key(|(one, copy)| (one.generation, 1 - copy))
+    else {
+        let mut bad = newer.cloned();
+        let (first, second) = (bad.next(), bad.next());
+        return Err(match (first, second) {
+            (Some(BadSuperblock::Magic), Some(BadSuperblock::Magic)) => OpenError::NotALayer,
+            (first, second) => OpenError::Superblocks {
+                first: first.map(|bad| bad.to_string()).unwrap_or_default(),
+                second: second.map(|bad| bad.to_string()).unwrap_or_default(),
+            },
+        });
+    };
+    let (layer, store) = (superblock.layout.sector_size, store.sector_size());
+    match layer == store {
+        true => Ok((superblock, copy)),
+        false => Err(OpenError::SectorSize { layer, store }),
+    }
+}
+
+/// What the log says.
+pub(crate) async fn recover(store: &Disk, superblock: &Superblock) -> Result<Recovered, OpenError> {
+    let layout = superblock.layout;
+    let begin = layout.log_offset(0);
+    let have = store.sector_count() << store.sector_shift();
+    let need = layout.log_offset(layout.log_blocks);
+    if have < need {
+        return Err(OpenError::TooShort { have, need });
+    }
+    let mut log = vec![0; layout.log_blocks as usize * BLOCK_BYTES];
+    let host = HostBuffers::from_mut(&mut log);
+    store
+        .read_vectored(&host.buffers(), layout.store_sector(begin))
+        .await?;
+    drop(host);
+    scan(&log, superblock, layout.sectors_within(have))
+}
+
+/// The entries of the log, from the beginning to the first that is not whole, of another log, or older than the one before it (D5).
+fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recovered, OpenError> {
+    let layout: Layout = superblock.layout;
+    let mut recovered = Recovered {
+        images: HashMap::new(),
+        position: 0,
+        sequence: superblock.log_sequence,
+        sizes: Sizes {
+            sector_count: superblock.sector_count,
+            shown_below: superblock.shown_below,
+        },
+    };
+    let stripes_max = layout.stripe_count(sectors_max);
+    let mut rest = log;
+    while let Some((entry, after)) = Entry::decode(rest) {
+        let is_next = entry.log_generation == superblock.log_generation
+            && entry.epoch == superblock.epoch
+            && entry.sequence > recovered.sequence;
+        if !is_next {
+            break;
+        }
+        for (index, stripe) in (1..).zip(&entry.stripes) {
+            let block = recovered.position + index;
+            if *stripe >= stripes_max {
+                return Err(OpenError::Log(layout.log_offset(block)));
+            }
+            let place = ImagePlace {
+                log_generation: entry.log_generation,
+                block,
+            };
+            recovered.images.insert(*stripe, place);
+        }
+        recovered.position += 1 + entry.stripes.len() as u32;
+        recovered.sequence = entry.sequence;
+        recovered.sizes = Sizes {
+            sector_count: entry.sector_count,
+            shown_below: entry.shown_below,
+        };
+        rest = after;
+    }
+    Ok(recovered)
+}

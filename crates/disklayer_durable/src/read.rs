@@ -1,0 +1,182 @@
+//! Reading, and what is known without reading.
+
+use crate::core::Core;
+use crate::format::State;
+use crate::layer::SECTORS_BETWEEN_YIELDS;
+use crate::page::Inner;
+use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
+use disk_layered::{LayerStatus, SectorMarker, TryRead};
+use guestmem::MemoryWrite;
+use scsi_buffers::RequestBuffers;
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// So many sectors between two runs of data are read with them, rather than making two requests of it.
+const BRIDGED_SECTORS_MAX: u32 = 16;
+
+/// The runs of a part of a request.
+type Runs = SmallVec<[(State, Range<u32>); 4]>;
+
+impl Core {
+    pub(crate) async fn read(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        mut marker: SectorMarker<'_>,
+    ) -> Result<(), DiskError> {
+        let shift = self.layout.sector_shift();
+        let count = (buffers.len() >> shift) as u64;
+        for part in self.layout.parts(sector..sector + count) {
+            let offset = ((part.first - sector) as usize) << shift;
+            let len = part.sectors.len() << shift;
+            let memory = buffers.subrange(offset, len);
+            let runs = self
+                .read_part(&memory, part.stripe, part.sectors.clone())
+                .await?;
+            let begin = part.first - u64::from(part.sectors.start);
+            for (state, run) in runs {
+                if state != State::Absent {
+                    marker.set_range(begin + u64::from(run.start)..begin + u64::from(run.end));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what there is of a part, and says what that is.
+    async fn read_part(
+        &self,
+        memory: &RequestBuffers<'_>,
+        stripe: u64,
+        sectors: Range<u32>,
+    ) -> Result<Runs, DiskError> {
+        let shift = self.layout.sector_shift();
+        let place = |run: &Range<u32>| {
+            let offset = ((run.start - sectors.start) as usize) << shift;
+            memory.subrange(offset, run.len() << shift)
+        };
+        loop {
+            let page = self.page(stripe).await?;
+            let (runs, clears) = {
+                let inner = page.lock();
+                (self.runs(&inner, stripe, &sectors)?, inner.clears)
+            };
+            for run in data_to_read(&runs) {
+                let at = self.data_sector(stripe, run.start);
+                self.store.read_vectored(&place(&run), at).await?;
+            }
+            // P5: what was read may have been taken away, and the place used for something else.
+            if page.lock().clears != clears {
+                continue;
+            }
+            for (_, run) in runs.iter().filter(|(state, _)| *state == State::Zero) {
+                place(run).writer().zero(run.len() << shift)?;
+            }
+            return Ok(runs);
+        }
+    }
+
+    fn runs(&self, inner: &Inner, stripe: u64, sectors: &Range<u32>) -> Result<Runs, DiskError> {
+        let begin = stripe * u64::from(self.layout.stripe_sectors);
+        self.check_end(begin + u64::from(sectors.end))?;
+        let mut runs = Runs::new();
+        let mut at = sectors.start;
+        while at < sectors.end {
+            let (state, end) = self.run(inner, stripe, at, sectors.end);
+            runs.push((state, at..end));
+            at = end;
+        }
+        Ok(runs)
+    }
+
+    pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        let shift = self.layout.sector_shift();
+        let count = (buffers.len() >> shift) as u64;
+        let mut parts = self.layout.parts(sector..sector.saturating_add(count));
+        let (Some(part), None) = (parts.next(), parts.next()) else {
+            return TryRead::WouldBlock;
+        };
+        let Some(page) = self.page_in_memory(part.stripe) else {
+            return TryRead::WouldBlock;
+        };
+        let (state, clears) = {
+            let inner = page.lock();
+            let begin = part.stripe * u64::from(self.layout.stripe_sectors);
+            if self.check_end(begin + u64::from(part.sectors.end)).is_err() {
+                return TryRead::WouldBlock;
+            }
+            let Range { start, end } = part.sectors;
+            match self.run(&inner, part.stripe, start, end) {
+                (state, run_end) if run_end == end => (state, inner.clears),
+                _ => return TryRead::WouldBlock,
+            }
+        };
+        let is_done = match state {
+            State::Absent => return TryRead::Absent,
+            State::Zero => buffers.writer().zero(buffers.len()).is_ok(),
+            State::Data => {
+                let at = self.data_sector(part.stripe, part.sectors.start);
+                self.store.try_read(buffers, at) && page.lock().clears == clears
+            }
+        };
+        match is_done {
+            true => TryRead::Done,
+            false => TryRead::WouldBlock,
+        }
+    }
+
+    pub(crate) async fn status(&self, range: Range<u64>) -> Result<LayerStatus, DiskError> {
+        let first = self.layout.parts(range.clone()).next();
+        let first = first.ok_or(DiskError::InvalidInput)?;
+        let mut status = BlockStatus::default();
+        let mut absent = 0;
+        for part in self.layout.parts(range.start..range.end) {
+            if part.first - first.first > SECTORS_BETWEEN_YIELDS {
+                break;
+            }
+            let page = self.page(part.stripe).await?;
+            let inner = page.lock();
+            for (state, run) in self.runs(&inner, part.stripe, &part.sectors)? {
+                let sector_count = u64::from(run.end - run.start);
+                let state = match state {
+                    State::Absent if status.sector_count() == 0 => {
+                        absent += sector_count;
+                        continue;
+                    }
+                    State::Absent => return Ok(LayerStatus::Present(status)),
+                    State::Zero => BlockState::Hole,
+                    State::Data => BlockState::Data,
+                };
+                let extent = BlockExtent {
+                    sector_count,
+                    state,
+                    layer: None,
+                };
+                if absent > 0 {
+                    return Ok(LayerStatus::Absent {
+                        sector_count: absent,
+                    });
+                }
+                if !status.push(extent) {
+                    return Ok(LayerStatus::Present(status));
+                }
+            }
+        }
+        Ok(match absent {
+            0 => LayerStatus::Present(status),
+            sector_count => LayerStatus::Absent { sector_count },
+        })
+    }
+}
+
+/// What to ask the store for: the runs of data, with what lies between those that are close to each other.
+fn data_to_read(runs: &Runs) -> SmallVec<[Range<u32>; 4]> {
+    let mut data: SmallVec<[Range<u32>; 4]> = SmallVec::new();
+    for (_, run) in runs.iter().filter(|(state, _)| *state == State::Data) {
+        match data.last_mut() {
+            Some(last) if run.start - last.end <= BRIDGED_SECTORS_MAX => last.end = run.end,
+            _ => data.push(run.clone()),
+        }
+    }
+    data
+}

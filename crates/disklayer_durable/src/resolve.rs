@@ -1,0 +1,87 @@
+//! The durable layer as a resource.
+
+use crate::{DurableOptions, FormatOptions, LazyDurableLayer, Role};
+use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
+use disk_layered::DiskLayer;
+use disk_layered::resolve::{DiskLayerHandleKind, ResolveDiskLayerParameters, ResolvedDiskLayer};
+use resource::{ByteSize, Failure, ResolveContext, Resource, ResourceHandle, async_trait};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Keeps what it holds on a disk, across restarts and crashes. Above other layers it keeps changes, or is a cache.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DurableLayerHandle {
+    /// Where it keeps everything: a disk that holds a durable layer, or will.
+    pub store: Resource<DiskHandleKind>,
+    /// What it is for. A cache is emptied where an overlay is refused.
+    #[serde(default)]
+    pub role: DurableRole,
+    /// Make the layer, if the store holds none: whatever else it holds is lost.
+    #[serde(default)]
+    pub create: bool,
+    /// The size of the layer when it is made; that of the layer below, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<ByteSize>,
+    /// Take it above another disk than the one it was made for. From then on it is made for that.
+    #[serde(default)]
+    pub force: bool,
+    /// What may be kept in memory of which sectors there are, about; 16M, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_size: Option<ByteSize>,
+}
+
+/// What a durable layer is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DurableRole {
+    /// To keep changes.
+    #[default]
+    Overlay,
+    /// To keep what is read from below, as long as it is good for something.
+    ReadCache,
+    /// To keep copies of what is written through it. It is emptied if it was not closed.
+    WriteThrough,
+}
+
+impl From<DurableRole> for Role {
+    fn from(role: DurableRole) -> Self {
+        match role {
+            DurableRole::Overlay => Self::Overlay,
+            DurableRole::ReadCache => Self::ReadCache,
+            DurableRole::WriteThrough => Self::WriteThrough,
+        }
+    }
+}
+
+#[async_trait]
+impl ResourceHandle<DiskLayerHandleKind> for DurableLayerHandle {
+    const ID: &'static str = "durable";
+
+    async fn resolve(
+        self,
+        cx: &ResolveContext<'_>,
+        input: ResolveDiskLayerParameters,
+    ) -> Result<ResolvedDiskLayer, Failure> {
+        // A cache that takes no writes is filled, and so writes.
+        let wanted = ResolveDiskParameters::new(input.read_only);
+        let ResolvedDisk(store) = cx.resolve(self.store, wanted).await?;
+        let mut options = DurableOptions::default();
+        if let Some(size) = self.cache_size {
+            options.cache_bytes = usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+        }
+        let size = self.size.map_or(0, ByteSize::bytes);
+        let create = FormatOptions::new(size >> store.sector_shift());
+        let mut layer = LazyDurableLayer::new(store)
+            .with_options(options)
+            .with_role(self.role.into());
+        if self.force {
+            layer = layer.forced();
+        }
+        if self.create && !input.read_only {
+            layer = layer.created(create);
+        }
+        Ok(ResolvedDiskLayer(DiskLayer::new(layer)))
+    }
+}
+
+resource::register! { DurableLayerHandle: DiskLayerHandleKind }

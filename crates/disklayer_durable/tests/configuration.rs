@@ -1,0 +1,63 @@
+//! A durable layer as a configuration describes it: on a file, across openings.
+
+use disk_backend::{Disk, DiskError};
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn stack(directory: &Path, layer: Value) -> String {
+    let mut layer = layer;
+    layer["type"] = json!("durable");
+    layer["store"] = json!({ "type": "file", "path": "top.plt" });
+    let path = directory.join("top.plt");
+    if !path.exists() {
+        // It grows as far as it must.
+        std::fs::write(path, [0; 4096]).unwrap();
+    }
+    json!({ "type": "layered", "layers": [layer, { "type": "ram", "size": "1M" }] }).to_string()
+}
+
+fn open(directory: &Path, layer: Value) -> Result<Disk, String> {
+    let json = stack(directory, layer);
+    block_on(disk_resolver::open_disk(&json, directory, false)).map_err(|error| error.to_string())
+}
+
+fn read(disk: &Disk, sector: u64) -> Result<u8, DiskError> {
+    let mut data = [0xee; 512];
+    let host = HostBuffers::from_mut(&mut data);
+    block_on(disk.read_vectored(&host.buffers(), sector))?;
+    drop(host);
+    Ok(data[0])
+}
+
+#[test]
+fn what_is_written_is_there_when_it_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let error = open(path, json!({})).unwrap_err();
+    assert!(error.contains("holds no durable layer"), "{error}");
+    let disk = open(path, json!({ "create": true })).unwrap();
+    assert_eq!(disk.sector_count(), 2048);
+    let data = [7; 512];
+    let host = HostBuffers::from_ref(&data);
+    block_on(disk.write_vectored(&host.buffers(), 9, true)).unwrap();
+    drop((host, disk));
+    // `create` makes none where there is one.
+    for layer in [json!({}), json!({ "create": true, "cache_size": "1M" })] {
+        let disk = open(path, layer).unwrap();
+        assert_eq!((read(&disk, 9).unwrap(), read(&disk, 8).unwrap()), (7, 0));
+    }
+}
+
+#[test]
+fn it_is_refused_as_what_it_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    drop(open(path, json!({ "create": true, "size": "64K" })).unwrap());
+    let error = open(path, json!({ "role": "read_cache" })).unwrap_err();
+    assert!(error.contains("layers[0]"), "{error}");
+    assert!(error.contains("is an overlay"), "{error}");
+    let error = open(path, json!({ "rolle": "overlay" })).unwrap_err();
+    assert!(error.contains("rolle"), "{error}");
+}

@@ -1,0 +1,44 @@
+//! Durable layers keep the contract of layers, wherever they stand, whatever their layout.
+
+mod common;
+
+use common::{few_pages, layer_on, store, tight};
+use disk_contract::{LayerSpec, Suite, Violation};
+use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions};
+
+async fn tight_layer(spec: LayerSpec) -> DurableLayer {
+    let store = store(1, spec.sector_size).await;
+    let options = tight(spec.sector_count, spec.sector_size);
+    layer_on(&store, &options, &few_pages()).await
+}
+
+#[test]
+fn a_durable_layer_keeps_the_contract_wherever_it_stands() -> Result<(), Violation> {
+    Suite::new()
+        .fixed_seed_count(1)
+        .must_resize()
+        .check_layers(async |spec| {
+            let store = store(1, spec.sector_size).await;
+            let options = FormatOptions::new(spec.sector_count);
+            layer_on(&store, &options, &DurableOptions::default()).await
+        })
+}
+
+#[test]
+fn a_layer_of_short_stripes_a_short_log_and_few_pages_keeps_the_contract() -> Result<(), Violation>
+{
+    Suite::new()
+        .sector_counts([1, 70, 300])
+        .fixed_seed_count(1)
+        .must_resize()
+        .check_layers(tight_layer)
+}
+
+#[test]
+fn a_durable_layer_keeps_the_contract_in_random_stacks() -> Result<(), Violation> {
+    Suite::new()
+        .sector_sizes([512])
+        .sector_counts([7, 70])
+        .fixed_seed_count(1)
+        .check_stacks(1..=5, tight_layer, |recipe| recipe)
+}

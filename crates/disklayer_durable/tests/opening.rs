@@ -1,0 +1,267 @@
+//! What opening finds: damage, other disks, and caches that may be emptied.
+
+mod common;
+
+use clock::Clock;
+use common::{few_pages, layer_on, store, tight};
+use disk_backend::{Disk, DiskError};
+use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
+use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo, SectorBitmap, SectorMarker};
+use disklayer_durable::{
+    DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format,
+};
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+
+async fn write(layer: &DurableLayer, sector: u64, byte: u8) -> Result<(), DiskError> {
+    let data = vec![byte; layer.sector_size() as usize];
+    let host = HostBuffers::from_ref(&data);
+    layer.write(&host.buffers(), sector, false).await
+}
+
+async fn read(layer: &DurableLayer, sector: u64) -> Result<Option<u8>, DiskError> {
+    let mut data = vec![0xee; layer.sector_size() as usize];
+    let mut present = SectorBitmap::new(1);
+    let host = HostBuffers::from_mut(&mut data);
+    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
+    layer.read(&host.buffers(), sector, marker).await?;
+    drop(host);
+    Ok(present.is_full().then_some(data[0]))
+}
+
+async fn flip(store: &Disk, offset: u64) {
+    let mut data = vec![0; 512];
+    let host = HostBuffers::from_mut(&mut data);
+    store
+        .read_vectored(&host.buffers(), offset / 512)
+        .await
+        .unwrap();
+    drop(host);
+    data[(offset % 512) as usize] ^= 1;
+    let host = HostBuffers::from_ref(&data);
+    store
+        .write_vectored(&host.buffers(), offset / 512, false)
+        .await
+        .unwrap();
+}
+
+fn lower(sector_count: u64) -> DiskLayerMetadata {
+    DiskLayerMetadata {
+        disk_id: Some([3; 16]),
+        sector_size: 512,
+        sector_count,
+        physical_sector_size: 512,
+    }
+}
+
+/// Where the first page of a layer with a log of three blocks is.
+const FIRST_PAGE: u64 = 8192 + 3 * 4096;
+
+#[test]
+fn what_was_written_is_there_when_it_is_opened_again_closed_or_not() {
+    block_on(async {
+        for is_closed in [true, false] {
+            let store = store(1, 512).await;
+            let layer = layer_on(&store, &tight(100, 512), &few_pages()).await;
+            for sector in (0..100).step_by(3) {
+                write(&layer, sector, sector as u8 + 1).await.unwrap();
+            }
+            layer.unmap(30, 10, false, false).await.unwrap();
+            match is_closed {
+                true => layer.close().await.unwrap(),
+                false => layer.sync_cache().await.unwrap(),
+            }
+            drop(layer);
+            let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+            for sector in 0..100 {
+                let expected = match sector {
+                    30..40 => Some(0),
+                    _ if sector % 3 == 0 => Some(sector as u8 + 1),
+                    _ => None,
+                };
+                assert_eq!(read(&layer, sector).await.unwrap(), expected, "{sector}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_damaged_page_is_an_error_that_names_it_and_its_neighbours_are_there() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = layer_on(&store, &tight(32, 512), &few_pages()).await;
+        for sector in 0..32 {
+            write(&layer, sector, 7).await.unwrap();
+        }
+        layer.close().await.unwrap();
+        drop(layer);
+        // The second of the stripes, each a page and eight sectors.
+        flip(&store, FIRST_PAGE + 8192 + 100).await;
+        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        let error = read(&layer, 9).await.unwrap_err();
+        let DiskError::MediumError(error, _) = error else {
+            panic!("{error:?}");
+        };
+        let message = error.to_string();
+        let place = format!("stripe 1, at byte {}", FIRST_PAGE + 8192);
+        assert!(message.contains(&place), "{message}");
+        assert_eq!(read(&layer, 3).await.unwrap(), Some(7));
+        assert_eq!(read(&layer, 16).await.unwrap(), Some(7));
+        write(&layer, 9, 8).await.unwrap_err();
+    });
+}
+
+#[test]
+fn one_superblock_is_enough_and_without_both_the_error_says_so() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = layer_on(&store, &tight(32, 512), &few_pages()).await;
+        write(&layer, 0, 7).await.unwrap();
+        layer.close().await.unwrap();
+        drop(layer);
+        for copy in [0, 1] {
+            flip(&store, copy * 4096 + 60).await;
+            let layer = DurableLayer::open(store.clone(), &few_pages())
+                .await
+                .unwrap();
+            assert_eq!(read(&layer, 0).await.unwrap(), Some(7));
+            // The next one makes both right again.
+            write(&layer, 1, 7).await.unwrap();
+            layer.close().await.unwrap();
+        }
+        flip(&store, 60).await;
+        flip(&store, 4096 + 60).await;
+        let error = DurableLayer::open(store.clone(), &few_pages())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, OpenError::Superblocks { .. }), "{error}");
+        let empty = common::store(64, 512).await;
+        let error = DurableLayer::open(empty, &few_pages()).await.unwrap_err();
+        assert!(matches!(error, OpenError::NotALayer), "{error}");
+    });
+}
+
+/// Opening 1 TiB reads nothing behind the log.
+#[test]
+fn opening_reads_superblocks_and_log_and_nothing_else() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let layer = layer_on(
+            &ram,
+            &FormatOptions::new(1 << 31),
+            &DurableOptions::default(),
+        )
+        .await;
+        for stripe in 0..200 {
+            write(&layer, stripe * 8192 * 1000, 7).await.unwrap();
+        }
+        layer.sync_cache().await.unwrap();
+        drop(layer);
+        let begin = (8192 + 1024 * 4096) / 512;
+        let count = ram.sector_count() - begin;
+        let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+        let rule = Rule::new(Action::Error(InjectedError::Io)).on([Operation::Read]);
+        let rule = control.add(rule.sectors(begin, count)).unwrap();
+        let store = Disk::new(faulty).unwrap();
+        let layer = DurableLayer::open(store, &DurableOptions::default())
+            .await
+            .unwrap();
+        control.remove(rule).unwrap();
+        assert_eq!(read(&layer, 8192 * 1000).await.unwrap(), Some(7));
+        assert_eq!(read(&layer, 1).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_full_store_refuses_a_write_before_it_is_acknowledged_and_heals() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+        let store = Disk::new(faulty).unwrap();
+        let layer = layer_on(&store, &tight(32, 512), &few_pages()).await;
+        write(&layer, 0, 1).await.unwrap();
+        // The log has its room; the stripes have not.
+        let begin = FIRST_PAGE / 512;
+        let rule = Rule::new(Action::Error(InjectedError::NoSpace)).on([Operation::Write]);
+        let rule = control.add(rule.sectors(begin, 1 << 20)).unwrap();
+        assert!(matches!(write(&layer, 9, 2).await, Err(DiskError::NoSpace)));
+        assert_eq!(read(&layer, 9).await.unwrap(), None);
+        layer.sync_cache().await.unwrap();
+        assert_eq!(read(&layer, 0).await.unwrap(), Some(1));
+        control.remove(rule).unwrap();
+        write(&layer, 9, 2).await.unwrap();
+        assert_eq!(read(&layer, 9).await.unwrap(), Some(2));
+    });
+}
+
+#[test]
+fn an_overlay_is_refused_above_another_disk_unless_it_is_forced() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let lazy = || LazyDurableLayer::new(store.clone());
+        let created = lazy().created(FormatOptions::new(0));
+        let layer = created.attach(Some(lower(50))).await.unwrap();
+        assert_eq!(layer.sector_count(), 50);
+        write(&layer, 0, 7).await.unwrap();
+        layer.close().await.unwrap();
+        drop(layer);
+        lazy().attach(Some(lower(50))).await.unwrap();
+        for other in [Some(lower(51)), None] {
+            let error = lazy().attach(other).await.unwrap_err();
+            assert!(matches!(error, OpenError::Bound { .. }), "{error}");
+        }
+        let layer = lazy().forced().attach(Some(lower(51))).await.unwrap();
+        assert_eq!(read(&layer, 0).await.unwrap(), Some(7));
+        let error = lazy().with_role(Role::ReadCache).attach(Some(lower(50)));
+        assert!(matches!(error.await, Err(OpenError::Role { .. })));
+    });
+}
+
+#[test]
+fn a_cache_is_emptied_where_an_overlay_is_refused() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let lazy = |role| {
+            let mut options = tight(0, 512);
+            options.role = role;
+            LazyDurableLayer::new(store.clone())
+                .with_role(role)
+                .created(options)
+        };
+        for role in [Role::ReadCache, Role::WriteThrough] {
+            let filled = async |is_closed: bool| {
+                let mut options = tight(50, 512);
+                options.role = role;
+                format(&store, &options).await.unwrap();
+                let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
+                write(&layer, 0, 7).await.unwrap();
+                layer.sync_cache().await.unwrap();
+                if is_closed {
+                    layer.close().await.unwrap();
+                }
+            };
+            filled(true).await;
+            let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
+            assert_eq!(read(&layer, 0).await.unwrap(), Some(7), "{role}");
+            drop(layer);
+            let layer = lazy(role).attach(Some(lower(51))).await.unwrap();
+            assert_eq!(read(&layer, 0).await.unwrap(), None, "{role}");
+            assert_eq!(layer.sector_count(), 51);
+            drop(layer);
+            // What was not closed may be older, or newer, than what it is written through to.
+            filled(false).await;
+            let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
+            let kept = (role == Role::ReadCache).then_some(7);
+            assert_eq!(read(&layer, 0).await.unwrap(), kept, "{role}");
+            drop(layer);
+            filled(true).await;
+            flip(&store, FIRST_PAGE + 40).await;
+            let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
+            assert_eq!(read(&layer, 0).await.unwrap(), None, "{role}");
+            drop(layer);
+            flip(&store, 60).await;
+            flip(&store, 4096 + 60).await;
+            lazy(role).attach(Some(lower(50))).await.unwrap();
+        }
+    });
+}

@@ -1,0 +1,156 @@
+//! What tools do with a layer on its store.
+
+mod common;
+
+use common::{few_pages, layer_on, store, tight};
+use disk_backend::Disk;
+use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
+use disklayer_durable::{
+    Condition, DurableLayer, Run, RunState, check, compact, info, map, repair,
+};
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+
+async fn write(layer: &DurableLayer, sector: u64, byte: u8) {
+    let data = [byte; 512];
+    let host = HostBuffers::from_ref(&data);
+    layer.write(&host.buffers(), sector, false).await.unwrap();
+}
+
+async fn read(layer: &DurableLayer, sector: u64) -> Option<u8> {
+    let mut data = [0xee; 512];
+    let mut present = SectorBitmap::new(1);
+    let host = HostBuffers::from_mut(&mut data);
+    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
+    layer.read(&host.buffers(), sector, marker).await.unwrap();
+    drop(host);
+    present.is_full().then_some(data[0])
+}
+
+/// 30 sectors: 0..4 data, 4 data that is zero, 10..13 zero, 29 data; the rest absent.
+async fn filled(store: &Disk) -> DurableLayer {
+    let layer = layer_on(store, &tight(30, 512), &few_pages()).await;
+    for sector in [0, 1, 2, 3, 29] {
+        write(&layer, sector, 7).await;
+    }
+    write(&layer, 4, 0).await;
+    write(&layer, 10, 7).await;
+    layer.unmap(10, 3, false, false).await.unwrap();
+    layer
+}
+
+async fn runs(store: &Disk) -> Vec<(u64, u64, RunState)> {
+    let mut runs = Vec::new();
+    let each = |run: Run| runs.push((run.sector, run.sector_count, run.state));
+    map(store, each).await.unwrap();
+    runs
+}
+
+async fn flip(store: &Disk, offset: u64) {
+    let mut data = [0; 512];
+    let host = HostBuffers::from_mut(&mut data);
+    store
+        .read_vectored(&host.buffers(), offset / 512)
+        .await
+        .unwrap();
+    drop(host);
+    data[(offset % 512) as usize] ^= 1;
+    let host = HostBuffers::from_ref(&data);
+    store
+        .write_vectored(&host.buffers(), offset / 512, false)
+        .await
+        .unwrap();
+}
+
+#[test]
+fn a_check_tells_a_clean_a_crashed_and_a_damaged_layer_apart() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = filled(&store).await;
+        layer.sync_cache().await.unwrap();
+        let report = check(&store, |_, _| ()).await.unwrap();
+        assert_eq!(report.condition, Condition::Crashed);
+        assert_eq!(report.damage, []);
+        let counts = [
+            report.data_sectors,
+            report.zero_sectors,
+            report.absent_sectors,
+        ];
+        assert_eq!(counts, [6, 3, 21]);
+        layer.close().await.unwrap();
+        drop(layer);
+        let mut seen = 0;
+        let report = check(&store, |stripe, _| seen = stripe).await.unwrap();
+        assert_eq!((report.condition, seen), (Condition::Clean, 4));
+
+        let second_page = 8192 + 3 * 4096 + 8192;
+        flip(&store, second_page + 40).await;
+        let report = check(&store, |_, _| ()).await.unwrap();
+        assert_eq!(report.condition, Condition::Damaged);
+        assert_eq!(report.damage.len(), 1);
+        assert_eq!(report.damage[0].offset, second_page);
+        assert_eq!(report.damage[0].sectors, Some((8, 8)));
+        flip(&store, second_page + 40).await;
+
+        flip(&store, 4096 + 77).await;
+        let report = check(&store, |_, _| ()).await.unwrap();
+        assert_eq!(report.damage[0].offset, 4096);
+        repair(store.clone()).await.unwrap();
+        let report = check(&store, |_, _| ()).await.unwrap();
+        assert_eq!(report.condition, Condition::Clean);
+    });
+}
+
+#[test]
+fn info_and_map_say_what_there_is_and_change_nothing() {
+    block_on(async {
+        use RunState::{Absent, Data, Zero};
+        let store = store(1, 512).await;
+        let layer = filled(&store).await;
+        layer.sync_cache().await.unwrap();
+        drop(layer);
+        let expected = [
+            (0, 5, Data),
+            (5, 5, Absent),
+            (10, 3, Zero),
+            (13, 16, Absent),
+            (29, 1, Data),
+        ];
+        assert_eq!(runs(&store).await, expected);
+        let info = info(&store).await.unwrap();
+        assert_eq!((info.sector_count, info.stripe_sectors), (30, 8));
+        assert_eq!((info.log_blocks, info.is_in_use), (3, true));
+        assert_eq!(runs(&store).await, expected);
+    });
+}
+
+#[test]
+fn a_compacted_layer_holds_the_same_on_a_shorter_store() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = filled(&store).await;
+        layer.resize(300).await.unwrap();
+        write(&layer, 299, 9).await;
+        layer.resize(30).await.unwrap();
+        layer.close().await.unwrap();
+        drop(layer);
+        let before = store.sector_count();
+        let done = compact(store.clone(), |_, _| ()).await.unwrap();
+        assert_eq!(done.zeroed_sectors, 1);
+        assert!(store.sector_count() < before);
+        assert_eq!(done.store_bytes_less, (before - store.sector_count()) * 512);
+        assert_eq!(
+            info(&store).await.unwrap().store_bytes,
+            store.sector_count() * 512
+        );
+        let report = check(&store, |_, _| ()).await.unwrap();
+        assert_eq!(report.condition, Condition::Clean);
+        assert_eq!(report.data_sectors, 5);
+        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        assert_eq!(read(&layer, 29).await, Some(7));
+        assert_eq!(read(&layer, 4).await, Some(0));
+        assert_eq!(read(&layer, 5).await, None);
+        layer.resize(300).await.unwrap();
+        assert_eq!(read(&layer, 299).await, Some(0));
+    });
+}
