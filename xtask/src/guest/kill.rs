@@ -19,7 +19,7 @@ pub(crate) fn run(world: &World, kind: Kind, store: Store<'_>, count: usize) -> 
     let mut ledger = Ledger::default();
     for round in 0..count {
         if round % LIVES_MAX == 0 {
-            kind.make(world.folder(), store, random.number())?;
+            kind.make(&world.platter, world.folder(), store, random.number())?;
             ledger = Ledger::default();
         }
         life(world, &mut ledger, round, &mut random)?;

@@ -121,7 +121,7 @@ impl Choice {
 /// A guest's whole life, logged.
 fn record(world: &World, kind: Kind, random: &mut Random) -> Step<(WriteLog, Owed)> {
     let seed = random.number();
-    kind.make(world.folder(), Store::File, seed)?;
+    kind.make(&world.platter, world.folder(), Store::File, seed)?;
     let at_server = Store::Nbd(Path::new(SOCKET));
     kind.describe(world.folder(), daemon::DOCUMENT, at_server, seed)?;
     copy(&world.path(STORE), &world.path(REPLAYED))?;

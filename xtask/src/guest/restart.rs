@@ -18,7 +18,7 @@ pub(crate) fn run(
 ) -> Step<Tally> {
     let mut random = Random::of(world.seed, "restart");
     let mut ledger = Ledger::default();
-    kind.make(world.folder(), store, random.number())?;
+    kind.make(&world.platter, world.folder(), store, random.number())?;
     let mut daemon = world.daemon()?;
     let machine = world.machine("0", reconnect_seconds, &mut random)?;
     for _ in 0..count {
