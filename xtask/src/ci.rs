@@ -113,6 +113,7 @@ fn guest(workspace: &Workspace, may_fetch: bool) -> Fallible {
     guest::run(workspace, &usual)?;
     let planted = guest::Args {
         planted: true,
+        part: Some(guest::Part::Kill),
         ..usual
     };
     guest::run(workspace, &planted)

@@ -46,7 +46,7 @@ const INITRAMFS: &str = "initramfs";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How often the power is cut with each store, and the daemon restarted; of images four times as many are looked at
+    /// How often the power is cut with each store, and the daemon restarted; of images five times as many are looked at
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
     /// Only with this disk
@@ -144,7 +144,7 @@ fn all(world: &World, args: &Args) -> Fallible {
         if args.wants(Part::Replay) {
             let what = format!("{name}: images at flushes and between them");
             tell(&what, || {
-                replay::run(world, kind, 4 * count, Replayer::Right)
+                replay::run(world, kind, 5 * count, Replayer::Right)
             })?;
         }
     }

@@ -17,7 +17,7 @@ use super::log_server::{LogServer, SOCKET};
 use super::machine::WAITS;
 use super::trouble::{Step, Trouble};
 use super::world::{Tally, World};
-use super::write_log::{Entry, WriteLog, entry_count};
+use super::write_log::{self, Entry, WriteLog};
 use crate::soak::daemon;
 use crate::soak::random::Random;
 use crate::{Fallible, run};
@@ -44,8 +44,13 @@ pub(crate) fn run(world: &World, kind: Kind, count: usize, replayer: Replayer) -
     let mut random = Random::of(world.seed, "replay");
     let (log, owed) = record(world, kind, &mut random)?;
     let flushes = log.entries.iter().filter(|entry| entry.is_flush);
+    let (entry_count, flush_count) = (log.entries.len(), flushes.count() as u64);
+    println!(
+        "{}: {entry_count} entries in the log, {flush_count} of them flushes",
+        kind.name()
+    );
     let mut choice = Choice {
-        left: 2 * flushes.count() as u64,
+        left: 2 * flush_count,
         wanted: count as u64,
         random: Random::of(world.seed, "which images"),
     };
@@ -132,7 +137,7 @@ fn record(world: &World, kind: Kind, random: &mut Random) -> Step<(WriteLog, Owe
     let mut owed = Owed::new();
     for _ in 0..FILE_COUNT {
         world.work(&machine, &mut ledger, 1)?;
-        let len = entry_count(&server.log)?;
+        let len = write_log::entry_count(&server.log)?;
         for file in ledger.lasting() {
             owed.entry(file.clone()).or_insert(len);
         }
