@@ -300,6 +300,16 @@ impl Disk {
         self.0.backend.drain().await;
     }
 
+    /// Makes durable what completed before the call, and leaves what is stored as after a clean stop; see [`DiskIo::close`]. The disk can
+    /// be used afterwards. [`drain`](Self::drain) it first.
+    ///
+    /// # Errors
+    /// Those of [`sync_cache`](Self::sync_cache).
+    pub async fn close(&self) -> Result<(), DiskError> {
+        let _counted = self.0.in_flight.begin();
+        self.0.backend.close().await
+    }
+
     async fn emulate_fua(&self, fua: bool) -> Result<(), DiskError> {
         if fua && !self.is_fua_respected() {
             self.0.backend.sync_cache().await?;

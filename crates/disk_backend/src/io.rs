@@ -184,6 +184,15 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
     /// [`std::future::pending`] once it has compared.
     fn wait_resize(&self, sector_count: u64) -> impl Future<Output = u64> + Send;
 
+    /// Makes durable what completed before the call, as [`sync_cache`](Self::sync_cache) does, and leaves what is stored as after a clean
+    /// stop: for who is about to let go of the disk, when nothing is in flight. A change afterwards takes that back, and is as good as
+    /// any.
+    ///
+    /// Right as it is for a disk that is always as after a clean stop once it is flushed; a wrapper forwards it.
+    fn close(&self) -> impl Future<Output = Result<(), DiskError>> + Send {
+        self.sync_cache()
+    }
+
     /// Waits until no operation runs any more that was begun before the call and whose future has been dropped (C9). What is
     /// begun meanwhile, and what goes on in a future that lives, may go on: [`Disk`](crate::Disk) waits for the latter first.
     ///

@@ -127,6 +127,10 @@ impl DiskIo for Handle {
         self.0.wait_resize(sector_count).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.0.close().await
+    }
+
     async fn drain(&self) {
         self.0.drain().await;
     }

@@ -190,6 +190,11 @@ impl DiskIo for ProbeDisk {
         self.inner.wait_resize(sector_count).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.log.add("close".to_owned());
+        Ok(())
+    }
+
     async fn drain(&self) {
         self.log.add("drain".to_owned());
     }

@@ -179,6 +179,10 @@ impl DiskIo for DelayDisk {
         self.below.wait_resize(sector_count).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.below.close().await
+    }
+
     /// A request that waits has not begun below, and ends with its future.
     async fn drain(&self) {
         self.below.drain().await;

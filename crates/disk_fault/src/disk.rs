@@ -251,6 +251,17 @@ impl DiskIo for FaultDisk {
         self.below().wait_resize(sector_count).await
     }
 
+    /// A flush for the rules; what they let through closes the disk below.
+    async fn close(&self) -> Result<(), DiskError> {
+        match self.judge(Operation::Flush, 0..0, false) {
+            None => {
+                self.core.store.flush().await?;
+                self.core.store.close().await
+            }
+            Some(verdict) => Box::pin(self.faulty_flush(verdict)).await,
+        }
+    }
+
     /// A request that waits for a rule has not begun below, and ends with its future; one that writes what was kept back goes on.
     async fn drain(&self) {
         self.core.store.drain().await;

@@ -216,6 +216,11 @@ impl Store {
         result
     }
 
+    /// Closes the disk below.
+    pub(crate) async fn close(&self) -> Result<(), DiskError> {
+        self.disk.close().await
+    }
+
     /// Ends the writes that are under way, whoever began them.
     pub(crate) async fn drain(&self) {
         if !self.is_idle() {

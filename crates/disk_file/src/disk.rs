@@ -241,6 +241,10 @@ impl DiskIo for FileDisk {
         self.wait_for_other_size(sector_count).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn drain(&self) {
         self.shared.in_pool.drain().await;
         self.shared.flusher.drain().await;

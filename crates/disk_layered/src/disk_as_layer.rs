@@ -142,6 +142,10 @@ impl LayerIo for DiskAsLayer {
         false
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.0.close().await
+    }
+
     async fn drain(&self) {
         self.0.drain().await;
     }

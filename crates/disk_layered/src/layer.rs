@@ -169,6 +169,15 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         false
     }
 
+    /// Makes durable what completed before the call, as [`sync_cache`](Self::sync_cache) does, and leaves what is stored as after a clean
+    /// stop: for who is about to let go of the layer, when nothing is in flight. A change afterwards takes that back, and is as good as
+    /// any.
+    ///
+    /// Right as it is for a layer that is always as after a clean stop once it is flushed; a wrapper forwards it.
+    fn close(&self) -> impl Future<Output = Result<(), DiskError>> + Send {
+        self.sync_cache()
+    }
+
     /// Waits until no operation runs any more that began before the call, those of dropped futures included (C9). A layer whose
     /// operations end with their futures needs nothing more than the default, which is ready at once.
     fn drain(&self) -> impl Future<Output = ()> + Send {

@@ -490,6 +490,18 @@ impl DiskIo for LayeredDisk {
         None
     }
 
+    /// Closes each layer that may have been changed, also when one of them fails.
+    async fn close(&self) -> Result<(), DiskError> {
+        let stack = self.stack.load_full();
+        let mut result = Ok(());
+        for layer in stack.layers() {
+            if !layer.backing().is_logically_read_only() {
+                result = result.and(layer.backing().close().await);
+            }
+        }
+        result
+    }
+
     /// Finishes what dropped requests left behind, then waits for every layer.
     async fn drain(&self) {
         let stack = self.stack.load_full();

@@ -320,6 +320,10 @@ impl DiskIo for NbdDisk {
         future::pending().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn drain(&self) {
         self.connection.drain().await;
     }

@@ -225,6 +225,10 @@ impl DiskIo for SimDisk {
         self.0.wait_resize(sector_count).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn drain(&self) {
         self.0.state().settle(0..u64::MAX);
     }

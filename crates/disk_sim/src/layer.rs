@@ -272,6 +272,10 @@ impl LayerIo for SimLayer {
         is_first
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn drain(&self) {
         self.0.state().settle(0..u64::MAX);
     }

@@ -211,6 +211,10 @@ impl DiskIo for ThrottleDisk {
         self.below.wait_resize(sector_count).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.below.close().await
+    }
+
     /// A request that waits has not begun below, and ends with its future.
     async fn drain(&self) {
         self.below.drain().await;

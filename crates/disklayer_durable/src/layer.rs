@@ -209,6 +209,10 @@ impl LayerIo for DurableLayer {
         true
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        DurableLayer::close(self).await
+    }
+
     async fn drain(&self) {
         self.core.drain().await;
     }

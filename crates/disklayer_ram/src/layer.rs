@@ -210,6 +210,10 @@ impl LayerIo for RamDiskLayer {
         self.store.watch(watch)
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     /// Every operation ends with its future.
     async fn drain(&self) {}
 

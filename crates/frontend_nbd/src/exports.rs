@@ -278,7 +278,7 @@ impl Offer {
     pub(crate) async fn flush(&self) -> Result<(), DiskError> {
         match self.export.is_read_only() {
             true => Ok(()),
-            false => self.export.disk().sync_cache().await,
+            false => self.export.disk().close().await,
         }
     }
 }

@@ -192,6 +192,10 @@ impl LayerIo for CappedLayer {
         true
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
     /// Every operation ends with its future.
     async fn drain(&self) {}
 

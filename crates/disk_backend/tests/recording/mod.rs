@@ -175,6 +175,11 @@ impl DiskIo for RecordingDisk {
         self.sector_count()
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.0.note("close");
+        Ok(())
+    }
+
     async fn drain(&self) {
         self.0.note("drain");
     }

@@ -242,6 +242,10 @@ impl DiskIo for ReferenceDisk {
             .await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     /// Nothing here goes on without its future.
     async fn drain(&self) {}
 }

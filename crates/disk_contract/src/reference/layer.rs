@@ -301,6 +301,10 @@ impl LayerIo for ReferenceLayer {
         false
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn drain(&self) {}
 
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {

@@ -170,6 +170,10 @@ impl<D: DiskIo> DiskIo for ScriptedDisk<D> {
         self.inner.wait_resize(sector_count).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn drain(&self) {
         self.inner.drain().await;
     }

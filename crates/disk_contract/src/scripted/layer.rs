@@ -174,6 +174,10 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
         false
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn drain(&self) {
         self.inner.drain().await;
     }

@@ -256,6 +256,10 @@ impl DiskIo for Recorder {
         self.inner.pr()
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.inner.close().await
+    }
+
     async fn drain(&self) {
         self.inner.drain().await;
     }
