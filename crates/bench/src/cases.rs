@@ -96,10 +96,15 @@ pub(crate) fn all() -> Vec<Case> {
             limit: "1 layer",
             goal: 1.5,
             operation_count: 20_000,
-            prepare: Box::new(|| {
-                let disk = disks::deep_and_scattered(64);
-                Pair::new(every_16th_page(disk, 1), every_16th_page(disks::deep(1), 1))
-            }),
+            prepare: Box::new(|| crowded_reads(64, WORKING_SET_BYTES)),
+        },
+        // The layers hold 2 GiB together.
+        Case {
+            name: "500 layers of 64 MiB, each 1/16 full, 4 KiB read of sectors no upper layer covers",
+            limit: "1 layer",
+            goal: 1.7,
+            operation_count: 20_000,
+            prepare: Box::new(|| crowded_reads(500, 64 << 20)),
         },
         Case {
             name: "read cache over RAM, 4 KiB cold miss",
@@ -346,15 +351,27 @@ fn copies_of_two(is_read: impl Fn(u64) -> bool + Sync + 'static) -> Side {
 
 /// Reads of every 16th page of `depth` layers, from the one numbered `first` on: 0 for those that upper layers cover.
 fn deep_reads(depth: u64, first: u64) -> Pair {
-    let side = |disk| every_16th_page(disk, first);
-    Pair::new(side(disks::deep(depth)), side(disks::deep(1)))
+    let side = |depth| {
+        let disk = disks::deep(depth, WORKING_SET_BYTES);
+        every_16th_page(disk, WORKING_SET_BYTES, first)
+    };
+    Pair::new(side(depth), side(1))
+}
+
+/// Reads of pages that none but the lowest of `depth` layers has, each of which has something of almost every region.
+fn crowded_reads(depth: u64, size_bytes: usize) -> Pair {
+    let side = |depth| {
+        let disk = disks::deep_and_scattered(depth, size_bytes);
+        every_16th_page(disk, size_bytes, 1)
+    };
+    Pair::new(side(depth), side(1))
 }
 
 /// Reads of every 16th page from the one numbered `first` on, in an order that jumps about.
-fn every_16th_page(disk: Disk, first: u64) -> Side {
+fn every_16th_page(disk: Disk, size_bytes: usize, first: u64) -> Side {
     const SIZE: usize = 4 * KIB;
     let mut block = vec![0; SIZE];
-    let pages = (WORKING_SET_BYTES / SIZE) as u64;
+    let pages = (size_bytes / SIZE) as u64;
     each(move |number| {
         let page = scattered(number, pages / 16) * 16 + first;
         read(&disk, page as usize * SIZE, &mut block);

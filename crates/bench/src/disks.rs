@@ -62,34 +62,34 @@ fn full_layer(size_bytes: usize) -> RamDiskLayer {
 }
 
 /// A full layer below `depth - 1` others. One in 16 of the pages is in them, each in one that is chosen by its place.
-pub(crate) fn deep(depth: u64) -> Disk {
-    deep_with(depth, |upper, page| {
+pub(crate) fn deep(depth: u64, size_bytes: usize) -> Disk {
+    deep_with(depth, size_bytes, |upper, page| {
         page.is_multiple_of(16) && layer_of(page, depth) == upper + 1
     })
 }
 
 /// A full layer below `depth - 1` others, each of which has one in 16 of the pages, at random, but for those whose number is 1 more
 /// than a multiple of 16: these are in none of them.
-pub(crate) fn deep_and_scattered(depth: u64) -> Disk {
-    deep_with(depth, |upper, page| {
+pub(crate) fn deep_and_scattered(depth: u64, size_bytes: usize) -> Disk {
+    deep_with(depth, size_bytes, |upper, page| {
         page % 16 != 1 && scattered(upper << 32 | page, 15) == 0
     })
 }
 
 /// A full layer below others: which has which page is asked with its number from the bottom, the first being 0.
-fn deep_with(depth: u64, has: impl Fn(u64, u64) -> bool) -> Disk {
+fn deep_with(depth: u64, size_bytes: usize, has: impl Fn(u64, u64) -> bool) -> Disk {
     let data = [2; PAGE_BYTES];
     let host = HostBuffers::from_ref(&data);
-    let pages = (WORKING_SET_BYTES / PAGE_BYTES) as u64;
+    let pages = (size_bytes / PAGE_BYTES) as u64;
     let upper_layers = (0..depth - 1).map(|upper| {
-        let layer = ram();
+        let layer = ram_of(size_bytes as u64);
         for page in (0..pages).filter(|page| has(upper, *page)) {
             let sector = page * (PAGE_BYTES / SECTOR_BYTES) as u64;
             block_on(layer.write(&host.buffers(), sector, false)).expect("there is memory");
         }
         plain(layer)
     });
-    let lowest = plain(full_layer(WORKING_SET_BYTES));
+    let lowest = plain(full_layer(size_bytes));
     stack(upper_layers.chain([lowest]).collect())
 }
 

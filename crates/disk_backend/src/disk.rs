@@ -247,6 +247,16 @@ impl Disk {
         self.0.backend.sync_cache().await
     }
 
+    /// Makes durable what completed before the call, and leaves what is stored as after a clean stop, where a crash would leave it
+    /// otherwise: for the last who uses the disk. It may be used further, which takes that back.
+    ///
+    /// # Errors
+    /// The backend's, as for [`sync_cache`](Self::sync_cache).
+    pub async fn close(&self) -> Result<(), DiskError> {
+        let _counted = self.0.in_flight.begin();
+        self.0.backend.close().await
+    }
+
     /// What is known, without reading, of `count` sectors from `sector` on; empty only if `count` is 0.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ pub(crate) trait DynDisk: Send + Sync + Inspect {
     fn eject(&self) -> ColdFuture<'_, Result<(), DiskError>>;
     fn resize(&self, sector_count: u64) -> ColdFuture<'_, Result<(), DiskError>>;
     fn wait_resize(&self, sector_count: u64) -> ColdFuture<'_, u64>;
+    fn close(&self) -> ColdFuture<'_, Result<(), DiskError>>;
     fn drain(&self) -> ColdFuture<'_, ()>;
 }
 
@@ -134,6 +135,10 @@ impl<T: DiskIo> DynDisk for T {
 
     fn wait_resize(&self, sector_count: u64) -> ColdFuture<'_, u64> {
         Box::pin(DiskIo::wait_resize(self, sector_count))
+    }
+
+    fn close(&self) -> ColdFuture<'_, Result<(), DiskError>> {
+        Box::pin(DiskIo::close(self))
     }
 
     fn drain(&self) -> ColdFuture<'_, ()> {

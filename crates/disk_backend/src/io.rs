@@ -179,6 +179,14 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
         std::future::ready(Err(DiskError::Unsupported))
     }
 
+    /// Makes durable what completed before the call, as a flush does, and leaves what is stored as after a clean stop, where the disk
+    /// tells that from a crash. For whoever lets go of it. It may be used further: a change takes the mark of the clean stop back.
+    ///
+    /// Right as it is for a disk that has no such mark; a wrapper forwards it.
+    fn close(&self) -> impl Future<Output = Result<(), DiskError>> + Send {
+        self.sync_cache()
+    }
+
     /// Completes as soon as the size differs from `sector_count` sectors, with the size then (C10). May wait for ever, so a
     /// caller races it with whatever else it waits for. A disk whose size never changes returns
     /// [`std::future::pending`] once it has compared.

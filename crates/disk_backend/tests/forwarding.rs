@@ -33,6 +33,7 @@ fn each_request_reaches_the_backend_as_it_is() {
         disk.eject().await.unwrap();
         disk.resize(50).await.unwrap();
         assert_eq!(disk.wait_resize(100).await, 50);
+        disk.close().await.unwrap();
         disk.drain().await;
     });
     let calls = [
@@ -47,6 +48,7 @@ fn each_request_reaches_the_backend_as_it_is() {
         "eject",
         "resize 50",
         "wait_resize 100",
+        "close",
         "drain",
     ];
     assert_eq!(record.take(), calls);

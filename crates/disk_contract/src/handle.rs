@@ -115,6 +115,10 @@ impl DiskIo for Handle {
         self.0.sync_cache().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.0.close().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         self.0.block_status(sector, count).await
     }

@@ -171,6 +171,11 @@ impl DiskIo for ProbeDisk {
         Ok(())
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.log.add("close".to_owned());
+        Ok(())
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         self.log.add(format!("status {sector}+{count}"));
         Ok(BlockStatus::one(BlockExtent {

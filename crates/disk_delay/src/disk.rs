@@ -167,6 +167,10 @@ impl DiskIo for DelayDisk {
         self.below.sync_cache().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.below.close().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         self.below.block_status(sector, count).await
     }

@@ -87,12 +87,14 @@ fn metadata_is_not_delayed() {
     block_on(world.disk.resize(SECTORS)).unwrap();
     block_on(world.disk.eject()).unwrap();
     assert_eq!(block_on(world.disk.wait_resize(SECTORS + 1)), SECTORS);
+    block_on(world.disk.close()).unwrap();
     block_on(world.disk.drain());
     let seen = [
         "status 0+1",
         "resize 16",
         "eject",
         "wait_resize 17",
+        "close",
         "drain",
     ];
     assert_eq!(world.log.take(), seen);

@@ -233,6 +233,12 @@ impl DiskIo for FaultDisk {
         }
     }
 
+    /// What was kept back goes below first; rules see it as a flush.
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await?;
+        self.core.store.disk.close().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         if let Some(verdict) = self.judge(Operation::BlockStatus, sector..sector + count, false) {
             self.wait_or_fail(verdict).await?;

@@ -24,6 +24,7 @@ fn without_rules_everything_is_passed_on_as_it_came() {
             .unwrap();
         world.disk.unmap(1, 3, true).await.unwrap();
         assert_eq!(world.disk.wait_resize(SECTORS + 1).await, SECTORS);
+        world.disk.close().await.unwrap();
         world.disk.drain().await;
     });
     let expected = [
@@ -31,6 +32,8 @@ fn without_rules_everything_is_passed_on_as_it_came() {
         "zero 1+3 true false true",
         "unmap 1+3 true",
         "wait_resize 17",
+        "flush",
+        "close",
         "drain",
     ];
     assert_eq!(world.log.take(), expected);

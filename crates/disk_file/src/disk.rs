@@ -224,6 +224,10 @@ impl DiskIo for FileDisk {
         self.flush_if(true).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         let range = self.byte_range(sector, count);
         self.in_pool_unclaimed(move |shared| shared.status(range))

@@ -101,6 +101,10 @@ impl LayerIo for DiskAsLayer {
         self.0.sync_cache().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.0.close().await
+    }
+
     /// A sector of a disk is never absent, so nothing below can show, whatever the disk makes of the unmap.
     async fn unmap(
         &self,

@@ -78,6 +78,7 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool;
     fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_>;
     fn watch(&self, watch: &LayerWatch) -> bool;
+    fn close(&self) -> ColdFuture<'_, Result<(), DiskError>>;
     fn drain(&self) -> ColdFuture<'_, ()>;
     fn layer_status(
         &self,
@@ -230,6 +231,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn watch(&self, watch: &LayerWatch) -> bool {
         LayerIo::watch(self, watch)
+    }
+
+    fn close(&self) -> ColdFuture<'_, Result<(), DiskError>> {
+        Box::pin(LayerIo::close(self))
     }
 
     fn drain(&self) -> ColdFuture<'_, ()> {

@@ -7,87 +7,42 @@
 //! Invariants:
 //! - N1: only a *still* layer is ever left out: one that this stack neither writes nor fills, and that promised to say so when it
 //!   changes by other means ([`LayerWatch`]).
-//! - N2: a layer that is left out of a part of a region reached beyond the region, and had nothing of the part, when it was asked;
+//! - N2: a layer that is left out of a part of a region reached to its end or beyond, and had nothing of the part, when it was asked;
 //!   and no still layer was changing between the making of the index and the asking, or no request that begins later uses it (N3).
 //! - N3: an index is for the changes that had begun when it was made, none of which was under way. A request that finds that another
 //!   has begun makes a new index first, and trusts nothing of the old one; while one is under way it does without.
-//! - N4: what is not known is no reason to leave out a layer: regions that nobody asked about yet, what lies beyond the end that the
-//!   disk had, all layers from the fourth of a region on if there is a fifth.
+//! - N4: what is not known is no reason to leave out a layer: regions that nobody asked about yet, and what lies beyond the end that the
+//!   disk had. Where more than four layers have something of a region the fourth is not named, and of each part only the topmost is known
+//!   from there on: below it all are asked.
+//! - N5: of a region one answer is kept whole, the first. Two who ask at once may hear different things of a layer that fails, or makes
+//!   sectors absent; either is right, and a mixture is not.
 
 use crate::LayerStatus;
 use crate::stacked::StackedLayer;
-use smallvec::SmallVec;
-use std::fmt;
+use entry::{Found, LEAF_REGIONS, Leaf, NO_LAYER, PARTS, Parts};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
-use sync::atomic::{AtomicU64, Ordering};
+
+mod entry;
+mod watch;
+
+pub(crate) use watch::Moment;
+pub use watch::{LayerChange, LayerWatch};
 
 /// The smallest region, in bytes.
 const REGION_BYTES_MIN: u64 = 64 << 10;
 
-/// The most regions: 64 MiB of memory, if each was read. A disk above 256 GiB has larger regions.
+/// The most regions: 64 MiB of memory, if each was read, and 128 MiB more for tables. A disk above 256 GiB has larger regions.
 const REGIONS_MAX: u64 = 1 << 22;
 
 /// A small disk has at least so many regions.
 const REGIONS_MIN: u64 = 16;
-
-/// How many regions are made room for at once.
-const LEAF_REGIONS: usize = 512;
 
 /// So many layers must be still for an index to be worth its memory.
 const STILL_LAYERS_MIN: usize = 2;
 
 /// So many layers are asked about a region before others run.
 const ASKED_AT_ONCE: usize = 256;
-
-/// Tells a stack that one of its layers changes by other means than the stack's own requests.
-#[derive(Clone, Default)]
-pub struct LayerWatch(Arc<AtomicU64>);
-
-/// A change that is under way, until this is dropped. If it is forgotten, the stack remembers nothing of its layers any more.
-#[derive(Debug)]
-#[must_use = "the change ends when this is dropped"]
-pub struct LayerChange<'a>(&'a LayerWatch);
-
-impl LayerWatch {
-    /// How many changes are under way, in the low bits of the counter; above it, how many have begun.
-    const UNDER_WAY_BITS: u32 = 16;
-
-    /// The layer is about to come to hold sectors that were absent, or to change its size. Dropped when that is done, and before anybody
-    /// is told so. Meanwhile no read relies on what is remembered, and none does afterwards on what was remembered before.
-    pub fn begin_change(&self) -> LayerChange<'_> {
-        self.0
-            .fetch_add((1 << Self::UNDER_WAY_BITS) + 1, Ordering::AcqRel);
-        LayerChange(self)
-    }
-
-    pub(crate) fn moment(&self) -> Moment {
-        Moment(self.0.load(Ordering::Acquire))
-    }
-}
-
-impl Drop for LayerChange<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl fmt::Debug for LayerWatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LayerWatch").field(&self.moment()).finish()
-    }
-}
-
-/// What a [`LayerWatch`] had been told at an instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moment(u64);
-
-impl Moment {
-    /// Whether no change was under way.
-    pub(crate) fn is_quiet(self) -> bool {
-        self.0 & ((1 << LayerWatch::UNDER_WAY_BITS) - 1) == 0
-    }
-}
 
 /// See the head of this module.
 pub(crate) struct Index {
@@ -100,78 +55,6 @@ pub(crate) struct Index {
     leaves: Box<[OnceLock<Box<Leaf>>]>,
 }
 
-type Leaf = [Place; LEAF_REGIONS];
-
-/// Where an entry is kept. Whoever writes one while the index may be used writes the same (N3), so the halves never contradict each other.
-#[derive(Default)]
-struct Place([AtomicU64; 2]);
-
-impl Place {
-    fn load(&self) -> Entry {
-        let [first, last] = [0, 1].map(|half| self.0[half].load(Ordering::Acquire));
-        match first {
-            0 => Entry::UNKNOWN,
-            _ => Entry([first, last]),
-        }
-    }
-
-    fn store(&self, Entry(halves): Entry) {
-        // The first half last: with it the entry is known.
-        self.0[1].store(halves[1], Ordering::Release);
-        self.0[0].store(halves[0], Ordering::Release);
-    }
-}
-
-/// What a layer has of a region: a bit for each sixteenth of which it may have something.
-type Parts = u16;
-
-const PARTS: u32 = Parts::BITS;
-
-/// The layers that are worth a look in a region, in four places of 32 bits: the layer, and above it its [`Parts`]. If the last
-/// place has no parts, all layers are worth a look from there on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry([u64; 2]);
-
-impl Entry {
-    /// No entry has layer 0 without any parts in its first place.
-    const UNKNOWN: Self = Self([0, 0]);
-    const NO_LAYER: u16 = u16::MAX;
-    const PLACES: usize = 4;
-
-    /// Of layers in ascending order.
-    fn new(found: &[(u16, Parts)]) -> Self {
-        let place = |place: usize| {
-            let (layer, parts) = match found.get(place) {
-                Some(_) if place + 1 == Self::PLACES && found.len() > place + 1 => {
-                    (found[place].0, 0)
-                }
-                Some(found) => *found,
-                None => (Self::NO_LAYER, Parts::MAX),
-            };
-            u64::from(layer) | u64::from(parts) << 16
-        };
-        Self([place(0) | place(1) << 32, place(2) | place(3) << 32])
-    }
-
-    /// The first layer at or below `from` that may have something of these parts; `layer_count` if none may.
-    fn next(self, parts: Parts, from: usize, layer_count: usize) -> usize {
-        for place in self.0.iter().flat_map(|half| [*half, *half >> 32]) {
-            let (layer, found) = (place as u16, (place >> 16) as u16);
-            if layer == Self::NO_LAYER {
-                break;
-            }
-            let layer = usize::from(layer);
-            if found == 0 {
-                return layer.max(from);
-            }
-            if layer >= from && found & parts != 0 {
-                return layer;
-            }
-        }
-        layer_count
-    }
-}
-
 impl Index {
     /// An index of the layers from `first` on, the place below those that take writes; none if it is not worth it.
     pub(crate) fn new(
@@ -180,7 +63,7 @@ impl Index {
         sector_shift: u32,
     ) -> Option<Self> {
         let still = layers.get(first..)?.iter().filter(|layer| layer.is_still());
-        if still.count() < STILL_LAYERS_MIN || layers.len() >= usize::from(Entry::NO_LAYER) {
+        if still.count() < STILL_LAYERS_MIN || layers.len() >= usize::from(NO_LAYER) {
             return None;
         }
         let sector_count = layers[0].backing().sector_count();
@@ -217,48 +100,43 @@ impl Index {
         }
         let mut next = self.layer_count;
         for region in self.regions(sectors) {
-            let entry = self.entry(region);
-            if entry == Entry::UNKNOWN {
-                return None;
-            }
+            let (leaf, slot) = self.slot(region);
             let parts = self.parts(region, sectors);
-            next = next.min(entry.next(parts, from, self.layer_count));
+            let of_region = leaf.get()?.next(slot, parts, from, self.layer_count)?;
+            next = next.min(of_region);
         }
         Some(next)
     }
 
     /// Asks the layers about the regions of these sectors that nobody has asked about.
-    pub(crate) async fn learn(&self, layers: &[Arc<StackedLayer>], sectors: &Range<u64>) {
-        for region in self.regions(sectors) {
-            if self.entry(region) == Entry::UNKNOWN {
-                let entry = self.ask(layers, region).await;
-                self.place(region).store(entry);
+    pub(crate) async fn learn(&self, layers: &[Arc<StackedLayer>], sectors: Range<u64>) {
+        let sectors = sectors.start..sectors.end.min(self.sector_count);
+        for region in self.regions(&sectors) {
+            let (leaf, slot) = self.slot(region);
+            let leaf = leaf.get_or_init(Leaf::new);
+            if !leaf.is_known(slot) {
+                leaf.store(slot, &self.ask(layers, region).await);
             }
         }
     }
 
     /// Which layers are worth a look in a region.
-    async fn ask(&self, layers: &[Arc<StackedLayer>], region: u64) -> Entry {
+    async fn ask(&self, layers: &[Arc<StackedLayer>], region: u64) -> Found {
         let start = region << self.region_shift;
         let sectors = start..(start + (1 << self.region_shift)).min(self.sector_count);
-        let mut found: SmallVec<[(u16, Parts); Entry::PLACES + 1]> = SmallVec::new();
+        let mut found = Found::new();
         for (asked, index) in (self.first..self.layer_count).enumerate() {
-            if found.len() > Entry::PLACES {
-                break;
-            }
             if asked % ASKED_AT_ONCE == ASKED_AT_ONCE - 1 {
                 futures_lite::future::yield_now().await;
             }
             let (parts, is_all) = self.ask_layer(&layers[index], region, &sectors).await;
-            if parts != 0 {
-                // `new` refuses more layers than fit.
-                found.push((index as u16, parts));
-            }
-            if is_all {
+            // `new` refuses more layers than fit.
+            found.add(index as u16, parts);
+            if is_all || found.is_full() {
                 break;
             }
         }
-        Entry::new(&found)
+        found
     }
 
     /// What a layer may have of a region, and whether it is certain to have all of it.
@@ -275,16 +153,17 @@ impl Index {
         let (mut parts, mut at, mut is_all) = (0, sectors.start, true);
         while at < sectors.end {
             match layer.backing().layer_status(at, sectors.end - at).await {
-                Ok(LayerStatus::Absent { sector_count }) => {
+                Ok(LayerStatus::Absent { sector_count }) if sector_count > 0 => {
                     is_all = false;
-                    at += sector_count.max(1);
+                    at += sector_count;
                 }
                 Ok(LayerStatus::Present(status)) if status.sector_count() > 0 => {
                     let end = (at + status.sector_count()).min(sectors.end);
                     parts |= self.parts(region, &(at..end));
                     at = end;
                 }
-                Ok(LayerStatus::Present(_)) | Err(_) => return UNCERTAIN,
+                // An answer about nothing is none.
+                Ok(_) | Err(_) => return UNCERTAIN,
             }
         }
         (parts, is_all)
@@ -307,17 +186,10 @@ impl Index {
         sectors.start >> self.region_shift..(last >> self.region_shift) + 1
     }
 
-    fn entry(&self, region: u64) -> Entry {
-        let leaf = self.leaves[region as usize / LEAF_REGIONS].get();
-        leaf.map_or(Entry::UNKNOWN, |leaf| {
-            leaf[region as usize % LEAF_REGIONS].load()
-        })
-    }
-
-    fn place(&self, region: u64) -> &Place {
+    /// The leaf of a region, once somebody has asked, and which slot of it is the region's.
+    fn slot(&self, region: u64) -> (&OnceLock<Box<Leaf>>, usize) {
         let leaf = &self.leaves[region as usize / LEAF_REGIONS];
-        let leaf = leaf.get_or_init(|| Box::new(std::array::from_fn(|_| Place::default())));
-        &leaf[region as usize % LEAF_REGIONS]
+        (leaf, region as usize % LEAF_REGIONS)
     }
 }
 
@@ -326,44 +198,6 @@ mod tests {
     use super::*;
 
     const ALL: Parts = Parts::MAX;
-
-    #[test]
-    fn an_entry_leads_from_one_layer_to_the_next_that_it_names() {
-        let entry = Entry::new(&[(3, 0b0110), (70, ALL)]);
-        assert_eq!(entry.next(ALL, 1, 100), 3);
-        assert_eq!(entry.next(0b0100, 3, 100), 3);
-        assert_eq!(entry.next(0b1001, 3, 100), 70, "it has other parts");
-        assert_eq!(entry.next(ALL, 4, 100), 70);
-        assert_eq!(entry.next(ALL, 71, 100), 100);
-        assert_eq!(Entry::new(&[]).next(ALL, 1, 100), 100);
-    }
-
-    #[test]
-    fn of_four_layers_each_is_named() {
-        let entry = Entry::new(&[(1, 1), (5, 2), (9, 4), (20, 8)]);
-        for (parts, next) in [(1, 1), (2, 5), (4, 9), (8, 20), (16, 100)] {
-            assert_eq!(entry.next(parts, 1, 100), next, "parts {parts:b}");
-        }
-        assert_eq!(entry.next(ALL, 21, 100), 100);
-    }
-
-    #[test]
-    fn with_a_fifth_layer_nothing_is_left_out_from_the_fourth_on() {
-        let entry = Entry::new(&[(1, 1), (5, 1), (9, 1), (20, 1), (30, 1)]);
-        for (from, next) in [(2, 5), (6, 9), (10, 20), (21, 21), (22, 22)] {
-            assert_eq!(entry.next(1, from, 100), next, "from {from}");
-        }
-        assert_eq!(entry.next(2, 1, 100), 20);
-    }
-
-    #[test]
-    fn what_is_unknown_leaves_out_nothing() {
-        for from in 0..5 {
-            assert_eq!(Entry::UNKNOWN.next(ALL, from, 5), from);
-        }
-        assert_ne!(Entry::new(&[]), Entry::UNKNOWN);
-        assert_eq!(Place::default().load(), Entry::UNKNOWN);
-    }
 
     fn index(region_shift: u32) -> Index {
         Index {

@@ -115,6 +115,11 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
     /// Makes durable what completed before the call (C5).
     fn sync_cache(&self) -> impl Future<Output = Result<(), DiskError>> + Send;
 
+    /// As [`DiskIo::close`](disk_backend::DiskIo::close).
+    fn close(&self) -> impl Future<Output = Result<(), DiskError>> + Send {
+        self.sync_cache()
+    }
+
     /// Gives up the content of `count` sectors from `sector` on.
     ///
     /// `next_is_zero` says that the layers below read zero there, now and until the sectors are written. Only then may a

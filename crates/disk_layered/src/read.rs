@@ -43,8 +43,7 @@ impl Pass<'_> {
         let count = buffers.len() >> stack.sector_shift();
         let mut answered = SectorBitmap::new(count);
         let mut shown = sector + count as u64;
-        let sectors = sector..shown;
-        let mut index = stack.next(&sectors, 0).await;
+        let mut index = stack.next(sector, &answered, 0).await;
         while index < stack.layers().len() {
             shown = read_layer(stack, index, buffers, sector, &mut answered, shown).await?;
             if answered.is_full() {
@@ -55,7 +54,7 @@ impl Pass<'_> {
                 Box::pin(self.read_below(index, buffers, sector, &mut answered, shown)).await?;
                 break;
             }
-            index = stack.next(&sectors, index + 1).await;
+            index = stack.next(sector, &answered, index + 1).await;
         }
         zero_absent(buffers, &answered, stack.sector_shift())
     }
@@ -115,8 +114,7 @@ impl Pass<'_> {
         // The caches on the way, each with what was found above it.
         let mut missed: SmallVec<[(usize, SectorBitmap); 1]> = SmallVec::new();
         missed.push((cache, found.clone()));
-        let sectors = sector..shown;
-        let mut index = stack.next(&sectors, cache + 1).await;
+        let mut index = stack.next(sector, &found, cache + 1).await;
         while index < stack.layers().len() {
             let memory = copy.buffers(true);
             shown = read_layer(stack, index, &memory, sector, &mut found, shown).await?;
@@ -126,7 +124,7 @@ impl Pass<'_> {
             if self.fills(index) {
                 missed.push((index, found.clone()));
             }
-            index = stack.next(&sectors, index + 1).await;
+            index = stack.next(sector, &found, index + 1).await;
         }
         zero_absent(&copy.buffers(true), &found, stack.sector_shift())?;
         buffers.copy_from(&copy.buffers(false))?;

@@ -1,8 +1,8 @@
 //! The list of layers of a disk, and what follows from their places in it.
 
-use crate::LayerWatch;
 use crate::index::{Index, Moment};
 use crate::stacked::StackedLayer;
+use crate::{LayerWatch, SectorBitmap};
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
 use planted::Bug;
 use std::ops::{ControlFlow, Range};
@@ -79,20 +79,33 @@ impl Stack {
             && !sync::is_planted(Race::IndexOutlivesChange)
     }
 
-    /// The next layer, at `from` or further down, that may hold any of these sectors; the number of layers if none may.
-    pub(crate) async fn next(&self, sectors: &Range<u64>, from: usize) -> usize {
-        match (self.try_next(sectors, from), &self.index) {
+    /// The next layer, at `from` or further down, that may hold a sector which is not answered, `sector` being the first of the bitmap; the
+    /// number of layers if none may.
+    pub(crate) async fn next(&self, sector: u64, answered: &SectorBitmap, from: usize) -> usize {
+        match (self.next_known(sector, answered, from), &self.index) {
             (Some(next), _) => next,
             (None, None) => from,
             (None, Some(index)) => {
                 // Boxed: its future is large, and needed once for each region.
+                let sectors = sector..sector + answered.len() as u64;
                 Box::pin(index.learn(&self.layers, sectors)).await;
-                index.next(sectors, from).unwrap_or(from)
+                self.next_known(sector, answered, from).unwrap_or(from)
             }
         }
     }
 
-    /// The same, if nobody has to be asked.
+    /// The same, if nobody has to be asked. Run by run: what is answered is no reason to ask anybody.
+    fn next_known(&self, sector: u64, answered: &SectorBitmap, from: usize) -> Option<usize> {
+        let (mut next, mut start) = (self.layers.len(), 0);
+        while let Some(run) = answered.next_clear_run(start).filter(|_| next > from) {
+            start = run.end;
+            let sectors = sector + run.start as u64..sector + run.end as u64;
+            next = next.min(self.try_next(&sectors, from)?);
+        }
+        Some(next)
+    }
+
+    /// The next layer that may hold any of these sectors, if nobody has to be asked.
     pub(crate) fn try_next(&self, sectors: &Range<u64>, from: usize) -> Option<usize> {
         match &self.index {
             Some(index) if from >= index.first() => index.next(sectors, from),

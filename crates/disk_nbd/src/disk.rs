@@ -286,6 +286,10 @@ impl DiskIo for NbdDisk {
         flushed.map(drop)
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         if !self.properties.has_block_status {
             return Ok(BlockStatus::one(BlockExtent {

@@ -194,6 +194,10 @@ impl DiskIo for SimDisk {
         self.0.flush().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         self.check(Intent::Read, sector, count)?;
         self.0.state().settle(sector..sector + count);

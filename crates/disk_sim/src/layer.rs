@@ -197,6 +197,10 @@ impl LayerIo for SimLayer {
         self.0.flush().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn unmap(
         &self,
         sector: u64,

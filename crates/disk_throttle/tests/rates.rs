@@ -127,12 +127,14 @@ fn flushes_and_metadata_are_free_and_all_else_takes_an_operation() {
     block_on(disk.resize(16)).unwrap();
     block_on(disk.eject()).unwrap();
     block_on(disk.wait_resize(17));
+    block_on(disk.close()).unwrap();
     block_on(disk.drain());
     let seen = [
         "status 0+1",
         "resize 16",
         "eject",
         "wait_resize 17",
+        "close",
         "drain",
     ];
     assert_eq!(log.take(), seen);

@@ -172,6 +172,10 @@ impl LayerIo for RamDiskLayer {
         Ok(())
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn unmap(
         &self,
         sector: u64,

@@ -66,9 +66,10 @@ fn a_disk_of_several_chunks_keeps_the_contract() -> Result<(), Violation> {
     Ok(())
 }
 
-/// Five RAM layers that share what the disk holds in the beginning, one of them longer than the disk.
+/// Nine RAM layers, more than an index names for a region, that share what the disk holds in the beginning; one of them is longer than
+/// the disk.
 async fn deep(spec: DiskSpec, is_indexed: bool) -> Disk {
-    let counts = [1, 1, 1, 2, 1];
+    let counts = [1, 1, 1, 2, 1, 1, 1, 1, 1];
     let members = counts.map(|times| Member::Layer(times * spec.sector_count));
     let plan = StackPlan::new(&spec, &members);
     let mut layers = Vec::new();
@@ -87,7 +88,7 @@ async fn deep(spec: DiskSpec, is_indexed: bool) -> Disk {
 }
 
 #[test]
-fn a_disk_of_five_ram_layers_keeps_the_contract_with_and_without_an_index() -> Result<(), Violation>
+fn a_disk_of_nine_ram_layers_keeps_the_contract_with_and_without_an_index() -> Result<(), Violation>
 {
     for is_indexed in [true, false] {
         Suite::new()

@@ -91,6 +91,83 @@ fn without_an_index_each_layer_is_asked() {
     assert_eq!(missed(&disk, 21)[..20], vec!["512".to_owned(); 20]);
 }
 
+/// Writes bytes to every `step`th sector of a layer from `first` on.
+fn scatter(layer: &RamDiskLayer, first: u64, step: usize, byte: u8) {
+    let data = [byte; 512];
+    let host = HostBuffers::from_ref(&data);
+    for sector in (first..SECTORS).step_by(step) {
+        block_on(layer.write(&host.buffers(), sector, false)).unwrap();
+    }
+}
+
+#[test]
+fn a_layer_that_has_other_parts_of_a_crowded_region_is_not_asked() {
+    // A sixteenth of a region has eight sectors: each layer has one of those of each but the last two of them.
+    let uppers = (0..30).map(|index| {
+        let layer = layer(0..0, 0);
+        (0..14).for_each(|part| scatter(&layer, part * 8 + index % 8, 128, 2));
+        layer
+    });
+    let uppers: Vec<_> = uppers.collect();
+    scatter(&uppers[20], 112, 128, 3);
+    let disk = Disk::new(stack(uppers.into_iter().chain([layer(0..SECTORS, 1)]))).unwrap();
+    for _ in 0..3 {
+        assert_eq!(read(&disk, 1024 + 120), 1);
+    }
+    let asked = missed(&disk, 31);
+    assert!(asked[1..].iter().all(|count| count == "0"), "{asked:?}");
+    assert_eq!(read(&disk, 1024 + 112), 3);
+    assert_eq!(read(&disk, 1024 + 113), 1);
+    let asked = missed(&disk, 31);
+    assert_eq!(asked[20], "512", "it has another sector of the part");
+    assert!(asked[1..20].iter().all(|count| count == "0"), "{asked:?}");
+}
+
+#[test]
+fn a_crowded_stack_reads_the_same_with_and_without_an_index() {
+    for seed in disk_contract::seeds(3, 1) {
+        let mut rng = fastrand::Rng::with_seed(seed.value());
+        let mut model = vec![0; SECTORS as usize];
+        let empty = || -> Vec<_> { (0..30).map(|_| layer(0..0, 0)).collect() };
+        let (indexed, plain) = (empty(), empty());
+        // From the bottom up; some regions are crowded, and some have next to nothing.
+        for (number, layers) in indexed.iter().zip(&plain).rev().enumerate() {
+            for _ in 0..200 {
+                let sector = rng.u64(0..SECTORS) & rng.u64(0..SECTORS);
+                let count = rng.u64(1..=20).min(SECTORS - sector);
+                let data = vec![number as u8 + 1; count as usize * 512];
+                let host = HostBuffers::from_ref(&data);
+                for layer in [layers.0, layers.1] {
+                    block_on(layer.write(&host.buffers(), sector, false)).unwrap();
+                }
+                model[sector as usize..][..count as usize].fill(number as u8 + 1);
+            }
+        }
+        let indexed = Disk::new(stack(indexed)).unwrap();
+        let plain = Disk::new(stack(plain).without_index()).unwrap();
+        for _ in 0..3000 {
+            let sector = rng.u64(0..SECTORS) & rng.u64(0..SECTORS);
+            let count = rng.u64(1..=300).min(SECTORS - sector) as usize;
+            let expected = &model[sector as usize..][..count];
+            for disk in [&indexed, &plain] {
+                expect(disk, sector, expected);
+            }
+        }
+    }
+}
+
+/// Each sector is full of the byte that is expected of it.
+fn expect(disk: &Disk, sector: u64, expected: &[u8]) {
+    let mut data = vec![0xee; expected.len() * 512];
+    let host = HostBuffers::from_mut(&mut data);
+    block_on(disk.read_vectored(&host.buffers(), sector)).unwrap();
+    drop(host);
+    for ((data, expected), at) in data.chunks_exact(512).zip(expected).zip(sector..) {
+        let is_right = data.iter().all(|byte| byte == expected);
+        assert!(is_right, "sector {at} is not full of {expected}");
+    }
+}
+
 #[test]
 fn more_layers_than_a_region_can_name_are_all_found() {
     let uppers = (0..30).map(|index| match index {
@@ -164,4 +241,20 @@ fn a_disk_that_grows_has_zeros_beyond_its_index() {
     block_on(disk.resize(2 * SECTORS)).unwrap();
     assert_eq!((read(&disk, SECTORS), read(&disk, 2 * SECTORS - 1)), (0, 0));
     assert_eq!(read(&disk, SECTORS - 1), 1);
+}
+
+#[test]
+fn a_long_read_of_a_crowded_region_asks_nobody_for_what_it_has_already() {
+    // All have the first page of the region, and none but the lowest the second.
+    let uppers = (0..30).map(|_| layer(0..8, 5));
+    let layers = [layer(0..0, 0)].into_iter().chain(uppers);
+    let disk = Disk::new(stack(layers.chain([layer(0..SECTORS, 1)]))).unwrap();
+    for _ in 0..2 {
+        let expected: Vec<u8> = (0..16)
+            .map(|sector| if sector < 8 { 5 } else { 1 })
+            .collect();
+        expect(&disk, 0, &expected);
+    }
+    let missed = missed(&disk, 32);
+    assert!(missed[2..].iter().all(|count| count == "0"), "{missed:?}");
 }

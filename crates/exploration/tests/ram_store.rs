@@ -31,6 +31,24 @@ fn stores(depth: usize) -> Vec<LayerConfiguration> {
     uppers.chain([lower]).map(plain).collect()
 }
 
+/// Of nine layers the seventh has the first sector, and the last the others. The rest have something of the same
+/// region: more of them than the index names.
+fn crowded_stores() -> Vec<LayerConfiguration> {
+    const ELSEWHERE: u64 = HOT.start - 64;
+    let layer = |index: usize| {
+        let size_bytes = HOT.end * SECTOR_BYTES as u64;
+        let layer = RamDiskLayer::new(size_bytes).expect("a size of whole sectors");
+        match index {
+            0..3 => {}
+            6 => fill_with_initial(&layer, HOT.start..HOT.start + 1),
+            3..8 => fill_with_initial(&layer, ELSEWHERE..ELSEWHERE + 1),
+            _ => fill_with_initial(&layer, HOT.start + 1..HOT.end),
+        }
+        layer
+    };
+    (0..9).map(layer).map(plain).collect()
+}
+
 /// Cuts sectors off, which zeroes them, and adds them again, which does so once more.
 fn resize(arena: &Arena) {
     let cut_off = thread_rng().gen_range(HOT.start..HOT.end)..HOT.end;
@@ -71,6 +89,23 @@ fn waiting_for_another_size() {
     let resizer = shuttle::thread::spawn(move || block_on(resized.disk.resize(HOT.start)));
     assert_eq!(waiter.join().unwrap(), HOT.start);
     resizer.join().unwrap().unwrap();
+}
+
+/// One thread reads, and learns which layers have something, which is more of them than an entry of the index names; another reads at any
+/// time meanwhile.
+fn reads_of_a_crowded_region() {
+    const IN_ONE_REGION: Range<u64> = HOT.start..CHUNK_SECTORS;
+    let arena = Arena::new(crowded_stores(), HOT);
+    let (first, later) = (Arc::clone(&arena), Arc::clone(&arena));
+    let first = shuttle::thread::spawn(move || first.read(IN_ONE_REGION));
+    let later = shuttle::thread::spawn(move || {
+        (0..thread_rng().gen_range(0..100)).for_each(|_| shuttle::thread::yield_now());
+        later.read(IN_ONE_REGION);
+    });
+    for reader in [first, later] {
+        reader.join().unwrap();
+    }
+    arena.check();
 }
 
 /// Two threads read, and learn which layers have something, while a third one cuts off what they read.
@@ -115,6 +150,11 @@ fn whoever_waits_for_another_size_is_woken() {
 #[test]
 fn a_size_that_is_checked_before_the_lock_is_taken_is_found() {
     expect_found(Race::SizeCheckedBeforeLock, 2000, requests_and_resizes);
+}
+
+#[test]
+fn whoever_finds_a_region_known_finds_all_that_is_known_of_it() {
+    explore("ram_store", 2000, reads_of_a_crowded_region);
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Exports {
             name: name.to_owned(),
         })?;
         offer.see_everybody_out();
-        let flushed = block_on(offer.flush()).map_err(|source| RemoveExportError::Flush {
+        let flushed = block_on(offer.close()).map_err(|source| RemoveExportError::Flush {
             export: name.to_owned(),
             source,
         });
@@ -274,11 +274,11 @@ impl Offer {
         }
     }
 
-    /// Makes what clients wrote durable, unless they could not write.
-    pub(crate) async fn flush(&self) -> Result<(), DiskError> {
+    /// Makes what clients wrote durable, and leaves the disk as after a clean stop, unless they could not write.
+    pub(crate) async fn close(&self) -> Result<(), DiskError> {
         match self.export.is_read_only() {
             true => Ok(()),
-            false => self.export.disk().sync_cache().await,
+            false => self.export.disk().close().await,
         }
     }
 }

@@ -257,7 +257,7 @@ impl Hub {
         // All at once: none waits for the disk of another, nor does the removal of one.
         let offers = self.exports.all().into_iter();
         let flushes = offers.map(|offer| async move {
-            let flushed = offer.flush().await;
+            let flushed = offer.close().await;
             flushed.map_err(|source| (offer.name().to_owned(), source))
         });
         let mut result = Ok(());

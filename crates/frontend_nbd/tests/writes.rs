@@ -95,6 +95,67 @@ fn a_durable_write_reaches_a_disk_that_respects_fua_as_such() {
     assert!(!disk.log()[0].fua);
 }
 
+#[test]
+fn a_write_of_a_mib_is_one_of_the_disk_and_a_longer_one_is_cut_and_flushed_once() {
+    let disk = sized(512, 4 * MIB, true);
+    let server = Running::one(disk.disk());
+    for style in STYLES {
+        let mut client = server.client(style);
+        for (len, writes) in [(MIB, 1), (MIB + 512, 2), (3 * MIB, 3)] {
+            disk.clear_log();
+            let data = vec![9; len];
+            assert_eq!(client.call(WRITE, FUA, 512, len as u32, &data).errno, 0);
+            let is_one = writes == 1;
+            assert_eq!(disk.count_of(Kind::Write), writes, "{len} bytes");
+            assert_eq!(disk.count_of(Kind::Flush), usize::from(!is_one));
+            assert_eq!(disk.log()[0].fua, is_one);
+        }
+    }
+}
+
+/// Whether every write since the log was cleared is durable: by itself, or by a flush at the end.
+fn is_durable(disk: &TestDisk) -> bool {
+    let log = disk.log();
+    let mut writes = log.iter().filter(|op| op.kind == Kind::Write);
+    writes.all(|op| op.fua) || log.last().is_some_and(|op| op.kind == Kind::Flush)
+}
+
+#[test]
+fn long_writes_arrive_whole_and_durable_whatever_the_sectors_and_the_memory() {
+    for sector_size in [512, 4096, 65_536, 262_144_u32] {
+        for memory_len in [MIB, MIB + 4096, 2 * MIB] {
+            let disk = sized(sector_size, 8 * MIB, true);
+            let mut expected = pattern(8 * MIB, 3);
+            disk.set_content(0, &expected);
+            let mut limits = Limits::default();
+            limits.bytes_in_flight_max = memory_len;
+            let server = Running::new([export("disk", disk.disk())], limits);
+            let mut client = server.client(Style::Simple);
+            let sector = sector_size as usize;
+            for (offset, len) in [
+                (0, 2 * sector),
+                (sector, MIB),
+                (sector, 3 * MIB),
+                (1, sector),
+                (1, MIB),
+                (7, 3 * MIB + 5),
+                (sector - 1, MIB + 2),
+            ] {
+                let data = pattern(len, (offset + len) as u64);
+                expected[offset..offset + len].copy_from_slice(&data);
+                for flags in [0, FUA] {
+                    disk.clear_log();
+                    let reply = client.call(WRITE, flags, offset as u64, len as u32, &data);
+                    let case = format!("{len} at {offset}, sectors of {sector}, {memory_len}");
+                    assert_eq!(reply.errno, 0, "{case}");
+                    assert!(flags == 0 || is_durable(&disk), "{case}");
+                    assert!(disk.content() == expected, "{case}");
+                }
+            }
+        }
+    }
+}
+
 /// A flush that began after the last write ended.
 fn expect_flush_at_end(disk: &TestDisk) {
     let log = disk.log();

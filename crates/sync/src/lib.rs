@@ -43,7 +43,7 @@ pub use steered::{Mutex, MutexGuard, RwLock};
 /// As `std::sync::atomic`, as far as it is used.
 pub mod atomic {
     #[cfg(feature = "shuttle")]
-    pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub use shuttle::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
     #[cfg(not(feature = "shuttle"))]
-    pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 }

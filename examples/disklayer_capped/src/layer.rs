@@ -157,6 +157,10 @@ impl LayerIo for CappedLayer {
         Ok(())
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn unmap(
         &self,
         sector: u64,

@@ -155,6 +155,11 @@ impl DiskIo for RecordingDisk {
         }
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.0.note("close");
+        Ok(())
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         self.0.note(format!("status {sector} {count}"));
         Ok(BlockStatus::one(disk_backend::BlockExtent {

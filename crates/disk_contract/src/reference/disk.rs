@@ -202,6 +202,10 @@ impl DiskIo for ReferenceDisk {
         Ok(())
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         let bytes = self.bytes.lock();
         self.limits(&bytes)

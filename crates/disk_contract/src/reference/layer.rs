@@ -232,6 +232,10 @@ impl LayerIo for ReferenceLayer {
         Ok(())
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn unmap(
         &self,
         sector: u64,

@@ -156,6 +156,11 @@ impl<D: DiskIo> DiskIo for ScriptedDisk<D> {
         self.script.play(Operation::Flush, request).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        let request = self.inner.close();
+        self.script.play(Operation::Flush, request).await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         let request = self.inner.block_status(sector, count);
         self.script.play(Operation::Status, request).await

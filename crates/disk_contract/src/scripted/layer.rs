@@ -132,6 +132,11 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
         self.script.play(Operation::Flush, request).await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        let request = self.inner.close();
+        self.script.play(Operation::Flush, request).await
+    }
+
     async fn unmap(
         &self,
         sector: u64,

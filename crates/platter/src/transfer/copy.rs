@@ -121,7 +121,7 @@ impl Copy<'_> {
             Ok(is_complete) => is_complete,
             Err(fault) => return Err(destination.pinpoint(source.pinpoint(fault).await).await),
         };
-        destination.flush().await?;
+        destination.close().await?;
         Ok(Copied { tally, is_complete })
     }
 

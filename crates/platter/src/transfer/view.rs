@@ -105,10 +105,10 @@ impl<'a> View<'a> {
             .map_err(|error| self.fault(Attempt::Status(offset), error))
     }
 
-    /// Makes all that was written durable.
-    pub(crate) async fn flush(&self) -> Result<(), Fault> {
-        let flushed = self.disk.sync_cache().await;
-        flushed.map_err(|error| self.fault(Attempt::Flush, error))
+    /// Makes all that was written durable, and leaves the disk as after a clean stop.
+    pub(crate) async fn close(&self) -> Result<(), Fault> {
+        let closed = self.disk.close().await;
+        closed.map_err(|error| self.fault(Attempt::Flush, error))
     }
 
     /// The fault of a read that failed, with the first sector that cannot be read: they are tried one by one. A fault of

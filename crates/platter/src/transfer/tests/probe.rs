@@ -240,6 +240,10 @@ impl DiskIo for Recorder {
         }
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.sync_cache().await
+    }
+
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         let count = count.min(self.traits.status_sectors_max.unwrap_or(count));
         match self.traits.says_all_is_data {
