@@ -172,6 +172,11 @@ impl LayerIo for DurableLayer {
         self.flush().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        DurableLayer::close(self).await?;
+        self.core.store.close().await
+    }
+
     async fn unmap(
         &self,
         sector: u64,
