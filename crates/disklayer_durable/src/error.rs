@@ -52,7 +52,9 @@ pub enum FormatError {
 #[non_exhaustive]
 pub enum OpenError {
     /// Neither superblock is one of a durable layer.
-    #[error("the store holds no durable layer: format it first, or give another store")]
+    #[error(
+        "the store holds no durable layer: make one (`platter layer create`, or `create=true`), or give another store"
+    )]
     NotALayer,
     /// It is to be made where something else is.
     #[error(
