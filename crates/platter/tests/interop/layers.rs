@@ -375,3 +375,30 @@ fn what_is_wrong_is_said_with_its_place_and_a_way_out_and_changes_nothing() {
     let info = json_of(place, 0, &["info", "--json", "vm.plt"]);
     assert_eq!(info["size_bytes"], 2 * MIB);
 }
+
+#[test]
+fn what_a_cache_has_read_is_there_the_next_time_and_the_base_is_not_asked() {
+    let (folder, base) = folder_with_base();
+    let stack = [
+        "--layer",
+        "durable:cache.plt,role=read_cache,read_cache,create=true",
+        "--layer",
+        "file:base.raw,ro",
+        "--control",
+        "control.sock",
+    ];
+    let daemon = Daemon::serve_in(folder, stack);
+    let half = 8 * MIB as usize;
+    assert_same_bytes(&daemon.client().read(0, 8 * MIB as u32), &base[..half]);
+    let folder = daemon.stop();
+    let report = json_of(folder.path(), 0, &["check", "--json", "cache.plt"]);
+    assert_eq!(report["data_bytes"], 8 * MIB);
+
+    let daemon = Daemon::serve_in(folder, stack);
+    assert_same_bytes(&daemon.client().read(0, 8 * MIB as u32), &base[..half]);
+    let path = "exports//disk/layers/1/counters/bytes_hit";
+    let asked =
+        outcome(platter(daemon.folder()).args(["inspect", path, "--control", "control.sock"]));
+    assert_eq!(asked.stdout, "0\n", "{}", asked.stderr);
+    daemon.stop();
+}
