@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
-use crate::{Fallible, docs, fuzz, peers, run, soak, test, tidy, worlds};
+use crate::{Fallible, docs, fuzz, kills, peers, run, soak, test, tidy, worlds};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -56,6 +56,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
                 only: None,
             };
             worlds::run(workspace, &args)
+        }),
+        step("kills", || {
+            let args = kills::Args {
+                kills: 10,
+                seed: None,
+            };
+            kills::run(workspace, &args)
         }),
         step("soak", || soak(workspace)),
     ];

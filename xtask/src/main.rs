@@ -7,6 +7,7 @@
 //! - `fuzz` tries hostile input for some seconds.
 //! - `worlds` tries random disks on simulated storage, under faults and crashes.
 //! - `soak` keeps the real daemon busy, with faults and restarts, for some minutes.
+//! - `kills` kills the daemon in the middle of its work, and looks at what it kept.
 //! - `docs` writes the generated pages anew.
 //! - `bench` measures us against a peer, side by side in one run.
 //!
@@ -22,6 +23,7 @@ mod bench;
 mod ci;
 mod docs;
 mod fuzz;
+mod kills;
 mod peers;
 mod run;
 mod soak;
@@ -64,6 +66,8 @@ enum Command {
     Worlds(worlds::Args),
     /// Keep the real daemon busy, with faults, resizes and restarts, and look at every byte
     Soak(soak::Args),
+    /// Kill the daemon in the middle of its work, again and again, and look at what it kept
+    Kills(kills::Args),
     /// Write the generated pages of the documentation anew
     Docs,
     /// Measure Platter against a peer, side by side in one run
@@ -90,6 +94,7 @@ fn dispatch(command: Command, workspace: &Workspace) -> Fallible {
         Command::Fuzz(args) => fuzz::run(workspace, &args),
         Command::Worlds(args) => worlds::run(workspace, &args),
         Command::Soak(args) => soak::run(workspace, &args),
+        Command::Kills(args) => kills::run(workspace, &args),
         Command::Docs => docs::run(workspace),
         Command::Bench(command) => bench::run(workspace, &command),
     }

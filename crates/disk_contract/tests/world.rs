@@ -249,6 +249,10 @@ impl DiskIo for Deaf {
         }
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        self.disk.close().await
+    }
+
     async fn drain(&self) {
         self.disk.drain().await;
     }

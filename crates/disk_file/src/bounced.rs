@@ -1,14 +1,14 @@
-//! Requests whose memory is only borrowed: the pool of threads works on copies, piece by piece.
+//! Requests whose memory is only borrowed: what has to wait works on copies, piece by piece.
 //!
 //! Copies of all file disks together are bounded. Whoever finds the bound reached does not wait, because whoever holds the
 //! memory may never poll again (C4): it goes on in small pieces instead, one at a time, of about the memory that its caller
 //! holds for it anyway.
 
 use crate::disk::FileDisk;
-use crate::pool;
 use crate::properties::SECTOR_SIZE_MAX;
 use crate::shared::AT_ONCE_BYTES_MAX;
 use crate::transfer::{Claim, Intent, byte_range};
+use crate::work::Transfer;
 use disk_backend::DiskError;
 use scsi_buffers::{BounceBuffer, BounceError, BouncePool, RequestBuffers};
 use std::ops::Range;
@@ -35,7 +35,7 @@ struct Piece {
 }
 
 impl FileDisk {
-    /// Reads into borrowed memory: the pool fills a copy, which is taken over when this future is polled.
+    /// Reads into borrowed memory: a copy is filled, and taken over when this future is polled.
     pub(crate) async fn read_bounced(
         &self,
         claim: Claim,
@@ -48,17 +48,16 @@ impl FileDisk {
             let Piece { bytes, bounce } = self.piece(done, buffers.len(), offset)?;
             let target = buffers.subrange(bytes.start, bytes.len());
             let piece_offset = offset + bytes.start as u64;
-            let filling = bounce
-                .buffers(true)
-                .pin()
-                .expect("bounce buffers can be pinned");
             let claim = claim
                 .take()
                 .unwrap_or_else(|| Claim::Wanted(byte_range(piece_offset, &target), Intent::Read));
-            self.in_pool(claim, move |shared| {
-                shared.read(&filling.buffers(), piece_offset)
-            })
-            .await?;
+            let filling = bounce.buffers(true).pin();
+            let transfer = Transfer {
+                intent: Intent::Read,
+                memory: filling.expect("bounce buffers can be pinned"),
+                offset: piece_offset,
+            };
+            self.begin(claim, transfer).await?;
             target.copy_from(&bounce.buffers(false))?;
             done = bytes.end;
         }
@@ -83,10 +82,14 @@ impl FileDisk {
             let claim = claim.take().unwrap_or_else(|| {
                 Claim::Wanted(byte_range(piece_offset, &source), Intent::Change)
             });
-            let work = self.in_pool(claim, move |shared| {
-                shared.write(&bounce.buffers(false), piece_offset)
-            });
-            pool::wait_for(work, is_begun).await?;
+            let copied = bounce.buffers(false).pin();
+            let transfer = Transfer {
+                intent: Intent::Change,
+                memory: copied.expect("bounce buffers can be pinned"),
+                offset: piece_offset,
+            };
+            drop(bounce);
+            self.begin(claim, transfer).wait(is_begun).await?;
             done = bytes.end;
         }
         Ok(())

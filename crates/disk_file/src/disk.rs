@@ -6,6 +6,7 @@ use crate::flush::{Flusher, SyncPlace};
 use crate::image::Image;
 use crate::properties::{ImageKind, Properties};
 use crate::shared::Shared;
+use crate::transfer::{Claim, Intent};
 use crate::zeroing::Zeroing;
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
@@ -27,16 +28,22 @@ pub struct FileDiskOptions {
     pub size_bytes: Option<u64>,
     /// The size of a sector in bytes: a power of two from 512 to 65536.
     pub sector_size: u32,
+    /// Whether requests go past the page cache (`O_DIRECT`): each then waits for the medium, and what was read is not kept.
+    pub direct: bool,
+    /// Whether io_uring does what has to wait. Where the system allows none, threads do, as they do without this.
+    pub io_uring: bool,
 }
 
 impl Default for FileDiskOptions {
-    /// An existing file, read and written in sectors of 512 bytes.
+    /// An existing file, read and written in sectors of 512 bytes, by io_uring.
     fn default() -> Self {
         Self {
             read_only: false,
             create: false,
             size_bytes: None,
             sector_size: 512,
+            direct: false,
+            io_uring: true,
         }
     }
 }
@@ -170,11 +177,11 @@ impl DiskIo for FileDisk {
         Err(DiskError::UnsupportedEject)
     }
 
-    /// The pool does it.
-    fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
-        false
+    fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        self.read_if_at_once(buffers, sector)
     }
 
+    /// What the kernel has taken of a write cannot be taken back, should it not take the rest.
     fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
         false
     }
@@ -230,8 +237,17 @@ impl DiskIo for FileDisk {
 
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
         let range = self.byte_range(sector, count);
-        self.in_pool_unclaimed(move |shared| shared.status(range))
-            .await
+        match self.shared.try_claim(range.clone(), Intent::Read) {
+            Claim::Held(guard) => {
+                drop(guard);
+                self.in_pool_unclaimed(move |shared| shared.status(range))
+                    .await
+            }
+            claim @ Claim::Wanted(..) => {
+                self.in_pool(claim, move |shared| shared.status(range))
+                    .await
+            }
+        }
     }
 
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {
@@ -258,6 +274,8 @@ impl Inspect for FileDisk {
             .respond()
             .field("path", &image.path)
             .field("kind", &image.properties.kind)
+            .field("is_direct", &image.is_direct)
+            .field("io_uring", &self.shared.may_use_ring)
             .field("size_bytes", &self.shared.size.bytes())
             .field("tail_bytes", &self.shared.size.tail_bytes())
             .field("is_watched", &self.shared.is_watched())

@@ -21,6 +21,19 @@ pub enum OpenError {
         /// The sector size asked for, in bytes.
         asked: u32,
     },
+    /// The file system, or the device, has no direct I/O for this file.
+    #[error("{}: there is no direct I/O on this file: leave out direct", .0.display())]
+    DirectUnsupported(PathBuf),
+    /// Direct I/O goes by blocks that are larger than the sectors asked for.
+    #[error("{}: direct I/O on this file goes by blocks of {block} bytes, so it cannot have sectors of {asked} bytes: use sector_size={block}, or leave out direct", path.display())]
+    SectorSmallerThanDirect {
+        /// The file.
+        path: PathBuf,
+        /// What the file's direct I/O goes by, in bytes.
+        block: usize,
+        /// The sector size asked for, in bytes.
+        asked: u32,
+    },
     /// Nothing is there.
     #[error("{}: no such file: check the path, or make an empty image with create=true,size=SIZE", .0.display())]
     NotFound(PathBuf),

@@ -28,6 +28,13 @@ pub struct FileDiskHandle {
     /// The size of a sector in bytes: a power of two from 512 to 65536.
     #[serde(default = "sector_size_default")]
     pub sector_size: u32,
+    /// Go past the page cache (`O_DIRECT`). Then `sector_size` must be at least the block size of the file's direct I/O, which often is
+    /// 512 bytes and sometimes 4096.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub direct: bool,
+    /// Let io_uring do what has to wait for the medium, as it does unless this is `false`. Where the system allows none, threads do.
+    #[serde(default = "io_uring_default", skip_serializing_if = "is_true")]
+    pub io_uring: bool,
 }
 
 impl FileDiskHandle {
@@ -39,8 +46,22 @@ impl FileDiskHandle {
             create: false,
             size: None,
             sector_size: sector_size_default(),
+            direct: false,
+            io_uring: io_uring_default(),
         }
     }
+}
+
+fn io_uring_default() -> bool {
+    FileDiskOptions::default().io_uring
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls takes a reference"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn sector_size_default() -> u32 {
@@ -74,6 +95,8 @@ impl ResourceHandle<DiskHandleKind> for FileDiskHandle {
             create: self.create,
             size_bytes: self.size.map(ByteSize::bytes),
             sector_size: self.sector_size,
+            direct: self.direct,
+            io_uring: self.io_uring,
         };
         let says_more = options.create || options.size_bytes.is_some();
         let may_make = wanted.may_make && !says_more;
@@ -104,9 +127,10 @@ fn is_to_be_made(path: &Path, read_only: bool) -> bool {
 /// The key of the description that the error is about.
 fn key_to_blame(error: &OpenError) -> &'static str {
     match error {
-        OpenError::InvalidSectorSize(_) | OpenError::SectorSmallerThanDevice { .. } => {
-            "sector_size"
-        }
+        OpenError::InvalidSectorSize(_)
+        | OpenError::SectorSmallerThanDevice { .. }
+        | OpenError::SectorSmallerThanDirect { .. } => "sector_size",
+        OpenError::DirectUnsupported(_) => "direct",
         OpenError::CreateNeedsSize(_) => "create",
         OpenError::SizeNeedsCreate(_)
         | OpenError::InvalidCreateSize { .. }

@@ -2,6 +2,7 @@
 
 use crate::block_device::mount_point_of;
 use crate::created_file::{NotKeptYet, create_if_missing, make_durable};
+use crate::direct::Alignment;
 use crate::image_lock::{Access, LockedFile};
 use crate::properties::{Properties, SECTOR_SIZE_MAX, device_size};
 use crate::{FileDiskOptions, OpenError};
@@ -9,6 +10,7 @@ use nix::libc;
 use rustix::fs::OFlags;
 use std::fs::{File, FileType, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +21,17 @@ pub(crate) struct Image {
     pub(crate) path: PathBuf,
     pub(crate) is_read_only: bool,
     pub(crate) sector_size: u32,
+    pub(crate) may_use_ring: bool,
+    /// Whether nothing goes through the page cache, so that nothing is ever there already.
+    pub(crate) is_direct: bool,
+    pub(crate) alignment: Alignment,
     pub(crate) properties: Properties,
+}
+
+impl AsFd for Image {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file().as_fd()
+    }
 }
 
 impl Image {
@@ -49,6 +61,11 @@ impl Image {
         let properties =
             Properties::find_out(locked.file(), path, options.sector_size, options.read_only)?;
         check_size(path, properties.size_bytes, options.sector_size)?;
+        let alignment = if options.direct {
+            Alignment::turn_on(locked.file(), path, options, &properties)?
+        } else {
+            Alignment::NONE
+        };
         if let Some(not_kept_yet) = not_kept_yet {
             not_kept_yet.keep();
         }
@@ -57,6 +74,9 @@ impl Image {
             path: path.to_owned(),
             is_read_only: options.read_only,
             sector_size: options.sector_size,
+            may_use_ring: options.io_uring,
+            is_direct: options.direct,
+            alignment,
             properties,
         })
     }

@@ -15,9 +15,12 @@
 //!
 //! **Guarantees.** Requests are sector-atomic among each other (C2): range locks of our own, because the kernel lets a read beside
 //! a write of a cached file see both. Reads and writes complete whatever the kernel returns short. A flush and a FUA write are an
-//! `fdatasync` that began after they came. What is in the page cache, or on tmpfs, is served at once; all else on a pool of
-//! threads, holding its range and owning its memory to the end, also if its future is dropped (C9); `drain` waits for it. Unmapped
-//! ranges read zero, and holes give their space back.
+//! `fdatasync` that began after they came. What is in the page cache, or on tmpfs, is served at once; reads and writes that wait go
+//! by io_uring, and where there is none on a pool of threads, as all else does. They hold their range and own their memory to the
+//! end, also if their future is dropped (C9); `drain` waits for them. Unmapped ranges read zero, and holes give their space back.
+//!
+//! With `direct` nothing goes through the page cache. Memory that lies as the kernel will not have it is copied, sector by
+//! sector, from a bounded pool; a sector smaller than the blocks of the file's direct I/O is refused.
 //!
 //! A file's size is followed: one thread for all disks sleeps until the kernel tells of a change. What the kernel does not tell of
 //! (devices, network file systems) is looked at each second while somebody waits in `wait_resize`, and when a read meets the
@@ -26,8 +29,8 @@
 //! The image is locked against other disks of ours and against QEMU, by QEMU's own protocol of open-file-description locks; two
 //! readers go together, a writer is alone. A mounted device is refused.
 //!
-//! **What it does not do.** Formats: every file is raw, and nothing is probed. Direct I/O, yet. Content changed behind its back by
-//! programs that take no locks (`dd`, `cp`) is not noticed, and a write may make a file long again that was cut just before.
+//! **What it does not do.** Formats: every file is raw, and nothing is probed. Content changed behind its back by programs
+//! that take no locks (`dd`, `cp`) is not noticed, and a write may make a file long again that was cut just before.
 //!
 //! **Failure.** [`OpenError`] says what to do. After a failed flush all writes and flushes are refused until the disk is opened
 //! anew (C8), since the kernel has forgotten what it could not write; reads go on. A full file system is `NoSpace`, and heals.
@@ -36,6 +39,7 @@ mod block_device;
 mod bounced;
 mod counters;
 mod created_file;
+mod direct;
 mod disk;
 mod error;
 mod flush;
@@ -51,6 +55,7 @@ mod size;
 mod status;
 mod transfer;
 mod watch;
+mod work;
 mod zeroing;
 
 #[cfg(test)]

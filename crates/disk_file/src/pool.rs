@@ -1,6 +1,8 @@
 //! Work that may block runs on the threads of the `blocking` pool, and goes on there whatever becomes of whoever waits for it.
 
 use async_task::{Runnable, Task};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,21 +38,49 @@ where
     task
 }
 
-/// Waits for `task`, which ends early if nobody waits for it any more, unless it `must_end` of itself.
-pub(crate) async fn wait_for<T>(task: Task<T>, must_end: bool) -> T {
-    struct LetGo<T>(Option<Task<T>>);
-    impl<T> Drop for LetGo<T> {
+/// Runs a task on whatever thread it is woken by, so it must never block. Its first step is taken here and now.
+///
+/// Dropping the task ends it where it waits.
+pub(crate) fn spawn_here<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Task<T> {
+    let (runnable, task) = async_task::spawn(work, run_here);
+    runnable.run();
+    task
+}
+
+/// Runs it now, or, if this thread is running such a task already, right after that: a long row of tasks, each of which lets
+/// the next go on, would not find room on the stack.
+fn run_here(runnable: Runnable) {
+    thread_local! {
+        static NEXT: RefCell<Option<VecDeque<Runnable>>> = const { RefCell::new(None) };
+    }
+    struct Idle;
+    impl Drop for Idle {
         fn drop(&mut self) {
-            if let Some(task) = self.0.take() {
-                task.detach();
-            }
+            // Empty, unless a task has panicked; the others are woken again then, by nobody. A task of ours does not panic.
+            NEXT.take();
         }
     }
-    if !must_end {
-        return task.await;
+    let is_running = NEXT.with_borrow_mut(|next| match next {
+        Some(next) => {
+            next.push_back(runnable);
+            None
+        }
+        None => {
+            *next = Some(VecDeque::new());
+            Some(runnable)
+        }
+    });
+    let Some(first) = is_running else {
+        return;
+    };
+    let _idle = Idle;
+    let mut runnable = Some(first);
+    while let Some(now) = runnable {
+        now.run();
+        runnable = NEXT.with_borrow_mut(|next| next.as_mut()?.pop_front());
     }
-    let mut task = LetGo(Some(task));
-    task.0.as_mut().expect("it was just put there").await
 }
 
 /// Where a staged task is.

@@ -1,4 +1,4 @@
-//! What a disk shares with its work on the pool: the file, the locks, and what was learnt about the file.
+//! What a disk shares with its work on the pool and by rings: the file, the locks, and what was learnt about the file.
 
 use crate::bounced::bounce_pool;
 use crate::counters::Counters;
@@ -15,6 +15,7 @@ use scsi_buffers::BouncePool;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use uring::Ring;
 
 /// The longest request that is served without another thread: copying it takes about 100 us.
 pub(crate) const AT_ONCE_BYTES_MAX: usize = 1 << 20;
@@ -36,7 +37,10 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// For copies of memory that is only borrowed.
     pub(crate) bounce: BouncePool,
-    /// What runs, or will run, on the pool. It may go on when its future is dropped.
+    /// Whether io_uring does what has to wait: it is wanted, the system allows it, and something here ever waits. Found out when the
+    /// disk is opened, so that rings are made, or the lack of them is told, then.
+    pub(crate) may_use_ring: bool,
+    /// What runs, or will run, on the pool or by a ring. It may go on when its future is dropped.
     pub(crate) in_pool: Arc<InFlight>,
     pub(crate) may_read_without_waiting: Hope,
     pub(crate) may_write_without_waiting: Hope,
@@ -56,6 +60,9 @@ impl Shared {
         });
         Self {
             watch: watch.and_then(Result::ok),
+            may_use_ring: image.may_use_ring
+                && image.properties.kind != ImageKind::MemoryFile
+                && Ring::of_this_thread().is_ok(),
             size,
             clock: OnceLock::new(),
             bounce: bounce_pool(),
@@ -63,8 +70,8 @@ impl Shared {
             flusher,
             counters: Counters::default(),
             in_pool: Arc::default(),
-            may_read_without_waiting: Hope::new(true),
-            may_write_without_waiting: Hope::new(true),
+            may_read_without_waiting: Hope::new(!image.is_direct),
+            may_write_without_waiting: Hope::new(!image.is_direct),
             may_zero_range: Hope::new(image.properties.may_zero_range),
             may_reserve: Hope::new(image.properties.kind != ImageKind::BlockDevice),
             image,

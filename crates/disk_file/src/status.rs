@@ -9,7 +9,8 @@ use std::ops::Range;
 impl Shared {
     /// The first extents of `range`, which is in bytes and not empty.
     ///
-    /// It needs no lock: a sector counts as a hole if it was one at the instant that the kernel looked (C12).
+    /// It needs no lock: a sector counts as a hole if it was one at the instant that the kernel looked (C12). But what was in flight
+    /// before the call must have ended, also if its future was dropped (C9): the caller has had the range, if only for a moment.
     /// A range that was reserved but never written is a hole to the kernel, and here.
     pub(crate) fn status(&self, range: Range<u64>) -> Result<BlockStatus, DiskError> {
         let sector_size = u64::from(self.image.sector_size);

@@ -1,6 +1,6 @@
-//! Reads and writes: at once where nothing waits, else on the pool.
+//! Reads and writes: at once where nothing waits, else by the ring or on the pool.
 //!
-//! A request that is not complete at its first poll is driven by the pool alone from then on: also while it waits for its
+//! A request that is not complete at its first poll goes on without being polled from then on: also while it waits for its
 //! range, because otherwise a caller that stops polling could hold up everybody behind it (C4).
 
 use crate::counters::Count;
@@ -16,13 +16,16 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The longest read that is tried before anything else: what it has read by then is read again if the rest is not there.
+const TRIED_BYTES_MAX: u64 = 128 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {
     Read,
     Change,
 }
 
-/// A range that work on the pool needs.
+/// A range that work needs.
 #[derive(Debug)]
 pub(crate) enum Claim {
     /// It is ours already.
@@ -87,11 +90,22 @@ impl Shared {
         let range = byte_range(offset, buffers);
         self.check_inside(&range)?;
         let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::Wait);
-        self.counters.add_file_read(&outcome, buffers.len());
-        if has_ended(&outcome) {
+        self.after_read(&range, outcome)
+    }
+
+    /// What is to be done after `range` was read, or was not; it is still held.
+    pub(crate) fn after_read(
+        &self,
+        range: &Range<u64>,
+        outcome: Result<Outcome, TransferError>,
+    ) -> Result<(), DiskError> {
+        // A request fits into memory.
+        let len = (range.end - range.start) as usize;
+        self.counters.add_file_read(&outcome, len);
+        if may_have_ended(&outcome) {
             // Somebody has cut the file; it may be long enough again by now.
             self.size.look().map_err(|error| self.named(error))?;
-            self.check_inside(&range)?;
+            self.check_inside(range)?;
         }
         self.expect_complete(outcome)
     }
@@ -110,7 +124,7 @@ impl Shared {
         if self.is_in_memory() {
             return self.write(buffers, offset).map(|()| buffers.len());
         }
-        // Reserving space may wait.
+        // Reserving space may wait, and so does what is direct.
         if !self.may_write_without_waiting.is_alive() || self.has_divided_sectors() {
             return Ok(0);
         }
@@ -146,7 +160,16 @@ impl Shared {
             Mode::Wait,
             Durability::Cached,
         );
-        self.counters.add_file_write(&outcome, buffers.len());
+        self.after_write(buffers.len(), outcome)
+    }
+
+    /// What is to be done after `len` bytes were written, or were not; their range is still held.
+    pub(crate) fn after_write(
+        &self,
+        len: usize,
+        outcome: Result<Outcome, TransferError>,
+    ) -> Result<(), DiskError> {
+        self.counters.add_file_write(&outcome, len);
         self.flusher.note_change();
         self.expect_complete(outcome)
     }
@@ -189,13 +212,35 @@ impl FileDisk {
         }
         let rest = buffers.subrange(done, buffers.len() - done);
         let offset = offset + done as u64;
-        match rest.pin() {
-            Some(pinned) => {
-                self.in_pool(claim, move |shared| shared.read(&pinned.buffers(), offset))
-                    .await
-            }
-            None => self.read_bounced(claim, &rest, offset).await,
+        self.read_rest(claim, &rest, offset).await
+    }
+
+    /// As [`DiskIo::try_read`](disk_backend::DiskIo::try_read): nothing is known of the request.
+    pub(crate) fn read_if_at_once(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let shared = &self.shared;
+        let sector_size = u64::from(shared.image.sector_size);
+        let len = buffers.len() as u64;
+        let may_be_at_once = shared.is_in_memory() || shared.may_read_without_waiting.is_alive();
+        if !may_be_at_once || len == 0 || len > TRIED_BYTES_MAX || !len.is_multiple_of(sector_size)
+        {
+            return false;
         }
+        let Some(offset) = sector.checked_mul(sector_size) else {
+            return false;
+        };
+        if offset.checked_add(len).is_none() {
+            return false;
+        }
+        let Some(_guard) = shared.locks.try_read(byte_range(offset, buffers)) else {
+            return false;
+        };
+        if !matches!(shared.read_at_once(buffers, offset), Ok(done) if done as u64 == len) {
+            return false;
+        }
+        shared.counters.add(Count::Reads, 1);
+        shared.counters.add(Count::ReadBytes, len);
+        shared.counters.add(Count::ReadsAtOnce, 1);
+        true
     }
 
     pub(crate) async fn write(
@@ -224,25 +269,6 @@ impl FileDisk {
                 .await?;
         }
         self.flush_if(fua).await
-    }
-
-    /// Writes in the pool. If the request `is_begun`, this may start inside a sector, and only together with what is written
-    /// already the sector is whole: then it happens also if the future is dropped (C2).
-    pub(crate) async fn write_rest(
-        &self,
-        claim: Claim,
-        buffers: &RequestBuffers<'_>,
-        offset: u64,
-        is_begun: bool,
-    ) -> Result<(), DiskError> {
-        match buffers.pin() {
-            Some(pinned) => {
-                let work =
-                    self.in_pool(claim, move |shared| shared.write(&pinned.buffers(), offset));
-                pool::wait_for(work, is_begun).await
-            }
-            None => self.write_bounced(claim, buffers, offset, is_begun).await,
-        }
     }
 
     /// Runs `work` on the pool while it holds what `claim` says.
@@ -284,8 +310,11 @@ impl FileDisk {
     }
 }
 
-fn has_ended(outcome: &Result<Outcome, TransferError>) -> bool {
-    matches!(outcome, Err(TransferError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof)
+/// Whether a read may have failed because the file is shorter by now: one that goes by blocks would read on inside a block then,
+/// which is refused.
+fn may_have_ended(outcome: &Result<Outcome, TransferError>) -> bool {
+    matches!(outcome, Err(TransferError::Io(error))
+        if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidInput))
 }
 
 pub(crate) fn byte_range(offset: u64, buffers: &RequestBuffers<'_>) -> Range<u64> {

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// How much is written in one operation that owns its memory, in bytes.
 const WORK_BYTES_MAX: usize = 1 << 20;
 
+/// How often a page is read for an eviction.
+const EVICTION_TRIES: u32 = 8;
+
 /// How many ranges are given back to the store after a flush.
 const PUNCHES_MAX: usize = 32;
 
@@ -226,10 +229,22 @@ impl Core {
     }
 
     /// Makes what is only a copy absent. What a resize added is none, and stays.
-    pub(crate) async fn evict(self: &Arc<Self>, range: Range<u64>) -> Result<(), DiskError> {
+    ///
+    /// It must not fail if that can be helped: what is evicted has been written through by halves, and may have been seen if it stays. So
+    /// it writes nothing, and a page that cannot be read is read again.
+    pub(crate) async fn evict(&self, range: Range<u64>) -> Result<(), DiskError> {
         let end = range.end.min(self.shown_below());
-        if range.start < end {
-            self.clear(range.start..end, Clear::Evict, true).await?;
+        for part in self.layout.parts(range.start..end.max(range.start)) {
+            let mut tries = 0;
+            let page = loop {
+                tries += 1;
+                match self.page(part.stripe).await {
+                    Err(_) if tries < EVICTION_TRIES => {}
+                    page => break page?,
+                }
+            };
+            // Nothing is to be zeroed for an eviction (P3).
+            self.clear_part(&page, part.sectors, Clear::Evict, true)?;
         }
         match end < range.end {
             true => Err(DiskError::Unsupported),

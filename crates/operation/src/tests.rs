@@ -5,6 +5,9 @@ use event_listener::Event;
 use futures_lite::future::{block_on, poll_once};
 use std::sync::atomic::AtomicUsize;
 
+/// What the operations here are.
+type Fallible = Operation<Result<(), String>>;
+
 /// A place where a body waits.
 #[derive(Clone, Default)]
 struct Gate(Arc<(AtomicBool, Event)>);
@@ -36,14 +39,12 @@ impl Wake for Count {
     }
 }
 
-fn poll_with(operation: &Arc<Operation<Result<(), String>>>, count: &Arc<Count>) -> Poll<()> {
+fn poll_with(operation: &Arc<Fallible>, count: &Arc<Count>) -> Poll<()> {
     let waker = Waker::from(Arc::clone(count));
     operation.poll(&mut Context::from_waker(&waker))
 }
 
-fn gated(
-    earlier: Vec<Arc<Operation<Result<(), String>>>>,
-) -> (Arc<Operation<Result<(), String>>>, Gate) {
+fn gated(earlier: Vec<Arc<Fallible>>) -> (Arc<Fallible>, Gate) {
     let gate = Gate::default();
     let operation = Operation::new(earlier, Box::pin(gate.clone().pass()));
     (operation, gate)
@@ -80,7 +81,7 @@ fn everyone_who_polled_is_woken_though_the_first_one_has_gone() {
 /// first caller (O4).
 #[test]
 fn a_wake_up_while_the_body_is_busy_reaches_those_who_came_meanwhile() {
-    let place: Arc<Mutex<Option<Arc<Operation<Result<(), String>>>>>> = Arc::default();
+    let place: Arc<Mutex<Option<Arc<Fallible>>>> = Arc::default();
     let late = Arc::new(Count::default());
     let mut polls = 0;
     let body = std::future::poll_fn({

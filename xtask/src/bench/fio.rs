@@ -1,6 +1,6 @@
-//! One run of `fio` with its NBD engine: the client that servers are measured with.
+//! One run of `fio`: with its NBD engine the client that servers are measured with, with others what disks are measured against.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -41,12 +41,47 @@ pub(crate) fn run_load(
     processor: usize,
     scratch: &Path,
 ) -> Fallible<Work> {
-    let report = scratch.join("fio.json");
+    run_load_with(uri, load, extent, processor, scratch, &[])
+}
+
+/// The same, with more of fio's options.
+pub(crate) fn run_load_with(
+    uri: &str,
+    load: &Load,
+    extent: &Extent,
+    processor: usize,
+    scratch: &Path,
+    options: &[String],
+) -> Fallible<Work> {
+    let mut fio = command(load, extent, scratch);
+    fio.args(["--ioengine=nbd", "--size=100%"]).args(options);
+    fio.arg(format!("--uri={uri}"));
+    report_of(pin(&fio, processor), scratch)
+}
+
+/// Runs the load on a file, by one of fio's engines, for so many seconds.
+pub(crate) fn run_file_load(
+    path: &Path,
+    engine: &str,
+    is_direct: bool,
+    load: &Load,
+    seconds: u32,
+    scratch: &Path,
+) -> Fallible<Work> {
+    let mut fio = command(load, &Extent::Seconds(seconds), scratch);
+    // Otherwise it begins with emptying the page cache, and keeps account of the places that it has been at.
+    fio.args(["--invalidate=0", "--norandommap", "--randrepeat=0"]);
+    fio.arg(format!("--ioengine={engine}"))
+        .arg(format!("--direct={}", u8::from(is_direct)))
+        .arg(format!("--filename={}", path.display()));
+    report_of(fio, scratch)
+}
+
+/// What all runs have in common.
+fn command(load: &Load, extent: &Extent, scratch: &Path) -> Command {
     let mut fio = Command::new("fio");
-    fio.args(["--name=load", "--ioengine=nbd", "--size=100%"]);
-    fio.args(["--output-format=json", "--group_reporting"]);
-    fio.arg(format!("--uri={uri}"))
-        .arg(format!("--output={}", report.display()));
+    fio.args(["--name=load", "--output-format=json", "--group_reporting"]);
+    fio.arg(format!("--output={}", report_path(scratch).display()));
     fio.arg(format!("--rw={}", load.pattern));
     fio.arg(format!("--bs={}", load.block_size_bytes))
         .arg(format!("--iodepth={}", load.depth))
@@ -54,7 +89,16 @@ pub(crate) fn run_load(
     if let Extent::Seconds(seconds) = extent {
         fio.args(["--time_based".to_owned(), format!("--runtime={seconds}")]);
     }
-    run::output(pin(&fio, processor).current_dir(scratch))?;
+    fio
+}
+
+fn report_path(scratch: &Path) -> PathBuf {
+    scratch.join("fio.json")
+}
+
+fn report_of(mut fio: Command, scratch: &Path) -> Fallible<Work> {
+    run::output(fio.current_dir(scratch))?;
+    let report = report_path(scratch);
     work(&workspace::read(&report)?)
         .ok_or_else(|| format!("fio's report has no rate: {}", report.display()))
 }

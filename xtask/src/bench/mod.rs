@@ -2,6 +2,8 @@
 //! from one machine to another; a ratio mostly does.
 
 mod core;
+mod durable;
+mod file;
 mod fio;
 mod instructions;
 mod nbd;
@@ -21,6 +23,10 @@ use crate::{Fallible, run};
 pub(crate) enum Command {
     /// Disks in process against plain copies of the same bytes
     Core(core::Args),
+    /// A durable layer over an image against the file alone, and against qcow2
+    Durable(durable::Args),
+    /// Disks in files against what fio does to the same files, and served, against QEMU
+    File(file::Args),
     /// How many instructions a request executes, in process; the same on every machine of a kind
     Instructions(instructions::Args),
     /// `platter serve` against other NBD servers, driven by the same clients
@@ -45,6 +51,8 @@ const TASKSET: Peer = Peer {
 pub(crate) fn run(workspace: &Workspace, command: &Command) -> Fallible {
     match command {
         Command::Core(args) => core::run(workspace, args),
+        Command::Durable(args) => durable::run(workspace, args),
+        Command::File(args) => file::run(workspace, args),
         Command::Instructions(args) => instructions::run(workspace, args),
         Command::Nbd(args) => nbd::run(workspace, args),
         Command::Overlay(args) => overlay::run(workspace, args),
@@ -93,20 +101,25 @@ fn processor_model() -> String {
 
 /// A temporary folder in memory, with room for so many bytes. An interrupted run leaves it in `/dev/shm`.
 fn tmpfs(bytes: u64) -> Fallible<tempfile::TempDir> {
-    const PLACE: &str = "/dev/shm";
-    let failed = |error: std::io::Error| format!("cannot make a folder in {PLACE}: {error}");
-    let space = rustix::fs::statvfs(PLACE).map_err(|errno| failed(errno.into()))?;
+    folder_in(Path::new("/dev/shm"), bytes)
+}
+
+/// A temporary folder with room for so many bytes, which an interrupted run leaves there.
+fn folder_in(place: &Path, bytes: u64) -> Fallible<tempfile::TempDir> {
+    let shown = place.display();
+    let failed = |error: std::io::Error| format!("cannot make a folder in {shown}: {error}");
+    let space = rustix::fs::statvfs(place).map_err(|errno| failed(errno.into()))?;
     let free = space.f_bavail * space.f_frsize;
     if free < bytes {
         return Err(format!(
-            "the disks that are files need {} MiB in {PLACE}, where {} are free: `mount -o remount,size=...` makes it larger",
+            "the disks that are files need {} MiB in {shown}, where {} are free: make room (a tmpfs grows by `mount -o remount,size=...`)",
             bytes >> 20,
             free >> 20
         ));
     }
     tempfile::Builder::new()
         .prefix("platter-bench-")
-        .tempdir_in(PLACE)
+        .tempdir_in(place)
         .map_err(failed)
 }
 

@@ -104,7 +104,7 @@ fn serve(platter: &Path, image: &Path, options: &[&str], socket: &Path) -> Comma
 }
 
 /// One round, begun by the one or the other, so that neither always comes second.
-fn in_turns(
+pub(super) fn in_turns(
     round: u32,
     ours: impl Fn() -> Fallible<f64>,
     peers: impl Fn() -> Fallible<f64>,

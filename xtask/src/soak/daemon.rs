@@ -1,6 +1,7 @@
 //! The daemon under test: started on a folder with images and a document, and asked to end as a service manager does.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -11,7 +12,6 @@ use super::control::Control;
 use super::{LOOK_INTERVAL, TIME_MAX};
 use crate::Fallible;
 
-pub(crate) const DOCUMENT: &str = "soak.json";
 pub(crate) const LOG: &str = "daemon.log";
 const SOCKET: &str = "nbd.sock";
 const CONTROL: &str = "control.sock";
@@ -34,11 +34,15 @@ pub(crate) fn uri(folder: &Path, export: &str) -> String {
 }
 
 impl Daemon {
-    /// Starts it, and returns it when it answers, with a connection to its control socket.
-    pub(crate) fn start(program: &Path, folder: &Path) -> Fallible<(Self, Control)> {
+    /// Starts it on a document in the folder, and returns it when it answers, with a connection to its control socket.
+    pub(crate) fn start(
+        program: &Path,
+        folder: &Path,
+        document: &str,
+    ) -> Fallible<(Self, Control)> {
         let child = Command::new(program)
             .current_dir(folder)
-            .args(["serve", DOCUMENT, "--listen"])
+            .args(["serve", document, "--listen"])
             .arg(format!("unix:{SOCKET}"))
             .args(["--control", CONTROL])
             .stdin(Stdio::null())
@@ -73,9 +77,35 @@ impl Daemon {
 
     /// Asks it to end: SIGTERM.
     pub(crate) fn ask_to_end(&self) -> Fallible {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a child has a number"), Signal::TERM)
+        self.signal(Signal::TERM)
             .map_err(|error| format!("cannot send SIGTERM to the daemon: {error}"))
+    }
+
+    /// Ends it at once: SIGKILL. Whoever does so has to [`reap`](Self::reap) it, which tells if that could not be sent.
+    pub(crate) fn kill(&self) {
+        let _ = self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a child has a number"), signal)
+    }
+
+    /// Waits until a SIGKILL has ended it, which has to be what does.
+    pub(crate) fn reap(&mut self) -> Fallible {
+        let begun = Instant::now();
+        loop {
+            match self.status()? {
+                Some(status) if status.signal() == Some(Signal::KILL.as_raw()) => return Ok(()),
+                Some(status) => return Err(format!("the daemon ended by itself, with {status}")),
+                None if begun.elapsed() > TIME_MAX => {
+                    return Err(format!(
+                        "the daemon lived for {TIME_MAX:?} after its SIGKILL"
+                    ));
+                }
+                None => std::thread::sleep(LOOK_INTERVAL),
+            }
+        }
     }
 
     /// Waits until it has ended, which has to be a success.

@@ -277,7 +277,7 @@ impl Director {
 
 impl Life {
     fn begin(program: &std::path::Path, world: &World) -> Fallible<Self> {
-        let (daemon, mut control) = Daemon::start(program, &world.folder)?;
+        let (daemon, mut control) = Daemon::start(program, &world.folder, super::DOCUMENT)?;
         warm_up(&mut control, world)?;
         let pid = daemon.pid();
         let mut life = Self {

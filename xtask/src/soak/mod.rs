@@ -14,10 +14,10 @@
 //! the same instant.
 
 mod client;
-mod content;
+pub(crate) mod content;
 mod control;
 mod copier;
-mod daemon;
+pub(crate) mod daemon;
 mod director;
 mod exports;
 mod faults;
@@ -26,14 +26,14 @@ mod gate;
 mod mortal;
 mod plan;
 mod qemu_io;
-mod random;
+pub(crate) mod random;
 mod region;
 mod report;
 mod resizer;
 mod resources;
 mod tool;
 mod verify;
-mod wire;
+pub(crate) mod wire;
 mod world;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -53,6 +53,9 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// How long to wait between two looks at something that tells nobody when it changes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What is served, in the folder of the images.
+const DOCUMENT: &str = "soak.json";
 
 const PEERS: &[&str] = &["fio", "nbdcopy", "qemu-io"];
 
@@ -110,7 +113,7 @@ pub(crate) fn missing() -> Vec<Peer> {
 fn soak(program: &Path, folder: &Path, seed: u64, minutes: u64) -> Fallible<String> {
     let begun = Instant::now();
     exports::make_images(folder)?;
-    let document = folder.join(daemon::DOCUMENT);
+    let document = folder.join(DOCUMENT);
     std::fs::write(&document, exports::document(seed).to_string())
         .map_err(|error| format!("cannot write {}: {error}", document.display()))?;
     let world = Arc::new(World::new(seed, folder.to_owned()));
@@ -122,12 +125,12 @@ fn soak(program: &Path, folder: &Path, seed: u64, minutes: u64) -> Fallible<Stri
     Ok(report::table(&world, &found, begun.elapsed()))
 }
 
-fn new_seed() -> u64 {
+pub(crate) fn new_seed() -> u64 {
     RandomState::new().build_hasher().finish() & 0xffff_ffff
 }
 
 /// A number, in decimal or with `0x` in hexadecimal.
-fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),

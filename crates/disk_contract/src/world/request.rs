@@ -50,6 +50,7 @@ impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.range;
         match self.kind {
+            Kind::Flush if self.fua => return write!(f, "close"),
             Kind::Flush => return write!(f, "flush"),
             kind => write!(f, "{} {start}..{end}", kind.title())?,
         }
@@ -132,6 +133,8 @@ impl Request {
             }
             Kind::Unmap => disk.unmap(start, count, false).await?,
             Kind::Status => seen.status = disk.block_status(start, count).await?,
+            // It promises the same.
+            Kind::Flush if fua => disk.close().await?,
             Kind::Flush => disk.sync_cache().await?,
         }
         Ok(seen)

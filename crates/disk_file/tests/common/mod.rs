@@ -29,13 +29,67 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// The ways to open a file here, which differ in nothing but speed: through the page cache and past it, by io_uring and on
+    /// threads. Each with what it is called, and the smallest sector it can have.
+    pub(crate) fn ways(&self) -> Vec<(&'static str, FileDiskOptions)> {
+        let usual = FileDiskOptions::default();
+        if self.file_system == "tmpfs" {
+            return vec![("in memory", usual)];
+        }
+        let threads = FileDiskOptions {
+            io_uring: false,
+            ..usual.clone()
+        };
+        let mut ways = vec![("by io_uring", usual.clone()), ("on threads", threads)];
+        if let Some(sector_size) = self.direct_sector_size() {
+            for (name, io_uring) in [("direct, by io_uring", true), ("direct, on threads", false)] {
+                let way = FileDiskOptions {
+                    direct: true,
+                    io_uring,
+                    sector_size,
+                    ..usual.clone()
+                };
+                ways.push((name, way));
+            }
+        }
+        ways
+    }
+
+    /// The smallest sector that a direct disk can have here, none if there are no direct disks.
+    pub(crate) fn direct_sector_size(&self) -> Option<u32> {
+        let path = self.path("direct-or-not.raw");
+        std::fs::write(&path, [0; 4096]).expect("an image");
+        [512, 4096].into_iter().find(|&sector_size| {
+            let options = FileDiskOptions {
+                direct: true,
+                sector_size,
+                ..Default::default()
+            };
+            match FileDisk::open(&path, &options) {
+                Ok(_) => true,
+                Err(
+                    OpenError::DirectUnsupported(_) | OpenError::SectorSmallerThanDirect { .. },
+                ) => false,
+                Err(error) => panic!("{error}"),
+            }
+        })
+    }
+
     /// Opens a new image of zeros.
     pub(crate) fn new_disk(&self, name: &str, size_bytes: u64, sector_size: u32) -> Disk {
+        let way = FileDiskOptions {
+            sector_size,
+            ..Default::default()
+        };
+        self.new_disk_by(&way, name, size_bytes)
+    }
+
+    /// The same, the way it is said, sectors included.
+    pub(crate) fn new_disk_by(&self, way: &FileDiskOptions, name: &str, size_bytes: u64) -> Disk {
         let options = FileDiskOptions {
             create: true,
             size_bytes: Some(size_bytes),
-            sector_size,
-            ..Default::default()
+            ..way.clone()
         };
         open(&self.path(name), &options).expect("a new image")
     }

@@ -1,0 +1,221 @@
+//! One operation, as the ring holds it: all that the kernel may still use, how far it got, and what happens at its end.
+//!
+//! Invariants:
+//! - **I1** `vectors` are memory of `memory` from byte `done` of it on, and are not changed while the kernel has them.
+//! - **I2** An entry stays in its box, in the ring's slab, from before the kernel is told of it until after the kernel has answered.
+
+use crate::SharedFile;
+use io_uring::{opcode, squeue, types};
+use scsi_buffers::PinnedBuffers;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// How often the kernel may say that it cannot do something just now, before that is an error.
+const REFUSALS_MAX: u32 = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the file into memory.
+    Read,
+    /// From memory into the file.
+    Write,
+}
+
+/// What happens at the end of an operation, wherever that is noticed.
+pub(crate) type Finish = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// What an answer of the kernel means for an operation.
+pub(crate) enum Step {
+    /// The kernel is to be asked again.
+    Again,
+    Finished(io::Result<()>),
+}
+
+pub(crate) struct Entry {
+    direction: Direction,
+    file: SharedFile,
+    memory: PinnedBuffers,
+    vectors: Vectors,
+    /// Where in the file the first byte of `memory` belongs.
+    offset: u64,
+    /// How many bytes are transferred.
+    done: usize,
+    refusals: u32,
+    /// Nobody waits for it any more: it need not be done if it has not begun.
+    pub(crate) is_unwanted: bool,
+    finish: Finish,
+}
+
+/// What the kernel is given next.
+#[derive(Default)]
+struct Vectors {
+    list: Vec<libc::iovec>,
+    len_bytes: usize,
+}
+
+// SAFETY: the addresses in it are memory of the entry's `memory` (I1), which any thread may use: segments are `Send`.
+unsafe impl Send for Vectors {}
+
+impl Entry {
+    /// An operation on memory that was found to be there, and fit for the direction.
+    pub(crate) fn new(
+        direction: Direction,
+        file: SharedFile,
+        memory: PinnedBuffers,
+        offset: u64,
+        finish: Finish,
+    ) -> Box<Self> {
+        Box::new(Self {
+            direction,
+            file,
+            memory,
+            vectors: Vectors::default(),
+            offset,
+            done: 0,
+            refusals: 0,
+            is_unwanted: false,
+            finish,
+        })
+    }
+
+    /// Takes up the next part of the memory. While the kernel does not have the entry.
+    fn next_vectors(&mut self) -> io::Result<()> {
+        let buffers = self.memory.buffers();
+        let batch = buffers.iovecs(self.done).map_err(io::Error::other)?;
+        self.vectors.list.clear();
+        self.vectors
+            .list
+            .extend(batch.iter().map(|segment| libc::iovec {
+                iov_base: segment.as_ptr().cast_mut().cast(),
+                iov_len: segment.len(),
+            }));
+        self.vectors.len_bytes = batch.len_bytes();
+        Ok(())
+    }
+
+    /// Checks the request as a whole, and makes it ready for the kernel. None if there is nothing to be done.
+    pub(crate) fn prepare(&mut self) -> Option<io::Result<()>> {
+        let len = self.memory.buffers().len();
+        if len == 0 {
+            return Some(Ok(()));
+        }
+        let end = self.offset.checked_add(len as u64);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) {
+            let offset = self.offset;
+            return Some(Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "{len} bytes at byte {offset} reach beyond the largest file there can be: check the request"
+                ),
+            )));
+        }
+        self.next_vectors().err().map(Err)
+    }
+
+    /// What the kernel is to be asked. What it points to stays good as long as the entry stays where it is (I2).
+    pub(crate) fn question(&self, user_data: u64) -> squeue::Entry {
+        let file = types::Fd(self.file.as_fd().as_raw_fd());
+        let offset = self.offset + self.done as u64;
+        let list = &self.vectors.list;
+        // A batch has at most IOV_MAX vectors of at most 2^31 bytes.
+        let question = match (self.direction, &list[..]) {
+            (Direction::Read, [one]) => {
+                opcode::Read::new(file, one.iov_base.cast(), one.iov_len as u32)
+                    .offset(offset)
+                    .build()
+            }
+            (Direction::Write, [one]) => {
+                opcode::Write::new(file, one.iov_base.cast_const().cast(), one.iov_len as u32)
+                    .offset(offset)
+                    .build()
+            }
+            (Direction::Read, _) => opcode::Readv::new(file, list.as_ptr(), list.len() as u32)
+                .offset(offset)
+                .build(),
+            (Direction::Write, _) => opcode::Writev::new(file, list.as_ptr(), list.len() as u32)
+                .offset(offset)
+                .build(),
+        };
+        let question = question.user_data(user_data);
+        if self.refusals > 0 {
+            // On a thread of the kernel, which can wait for whatever it was.
+            question.flags(squeue::Flags::ASYNC)
+        } else {
+            question
+        }
+    }
+
+    /// Ends it. What it owns is let go first, so that whoever hears of the end finds nobody in possession.
+    pub(crate) fn end(self: Box<Self>, outcome: io::Result<()>) {
+        let Self {
+            file,
+            memory,
+            finish,
+            ..
+        } = *self;
+        drop((file, memory));
+        finish(outcome);
+    }
+
+    /// Whether some of it is done.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.done > 0
+    }
+
+    /// Takes in the kernel's answer, a number of bytes or a negated `errno`.
+    pub(crate) fn take_answer(&mut self, answer: i32) -> Step {
+        let may_be_given_up = self.is_unwanted && self.done == 0;
+        match answer {
+            0 => Step::Finished(Err(self.nothing_moved())),
+            1.. => {
+                let moved = answer as usize;
+                assert!(
+                    moved <= self.vectors.len_bytes,
+                    "a kernel moves no more than it is given"
+                );
+                self.done += moved;
+                if self.done == self.memory.buffers().len() {
+                    return Step::Finished(Ok(()));
+                }
+                match self.next_vectors() {
+                    Ok(()) => Step::Again,
+                    Err(error) => Step::Finished(Err(error)),
+                }
+            }
+            _ => {
+                let error = io::Error::from_raw_os_error(-answer);
+                match error.raw_os_error() {
+                    Some(libc::ECANCELED | libc::EINTR) if may_be_given_up => {
+                        Step::Finished(Err(io::ErrorKind::Interrupted.into()))
+                    }
+                    // Also because the thread ended that had asked: the kernel gives up what it has not begun then.
+                    Some(libc::ECANCELED | libc::EINTR) => Step::Again,
+                    Some(libc::EAGAIN) if self.refusals < REFUSALS_MAX => {
+                        self.refusals += 1;
+                        Step::Again
+                    }
+                    _ => Step::Finished(Err(error)),
+                }
+            }
+        }
+    }
+
+    fn nothing_moved(&self) -> io::Error {
+        let (kind, what) = match self.direction {
+            Direction::Read => (
+                io::ErrorKind::UnexpectedEof,
+                "the file ends there; was it cut short?",
+            ),
+            Direction::Write => (
+                io::ErrorKind::WriteZero,
+                "the kernel takes no more and reports no error",
+            ),
+        };
+        let (offset, len) = (self.offset, self.memory.buffers().len());
+        let stopped_at = offset + self.done as u64;
+        io::Error::new(
+            kind,
+            format!("{len} bytes at byte {offset} stop at byte {stopped_at}: {what}"),
+        )
+    }
+}

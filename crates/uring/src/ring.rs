@@ -1,0 +1,375 @@
+//! The ring itself: what is asked of the kernel, and what it answers.
+//!
+//! Invariants:
+//! - **I3** The kernel has at most `in_kernel_max` questions without an answer taken, so that every answer has its place.
+//! - **I4** An operation is in the slab from its beginning until its end is handed out, and in exactly one place: it waits, or
+//!   the kernel has it, or somebody takes its answer in.
+//! - **I5** What waits is asked as soon as there is room: whoever makes it wait looks for room afterwards, and whoever makes room
+//!   looks for what waits afterwards. Both are `SeqCst`, so one of the two sees the other.
+//! - **I6** The queue of questions is touched only with `waiting` locked, and the queue of answers only with `reaping` locked. No
+//!   other lock is taken with the slab locked, and nobody's code is called with any lock held.
+//! - **I7** A ring is never closed: what the kernel may still use is in its slab.
+
+use crate::driver;
+use crate::entry::{Entry, Step};
+use io_uring::{IoUring, Probe, opcode, squeue};
+use parking_lot::Mutex;
+use slab::Slab;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+/// How many questions the kernel is asked in one call.
+const QUESTION_COUNT: u32 = 128;
+/// How many questions may be without an answer; beyond that they wait here.
+const ANSWER_COUNT: u32 = 4096;
+/// How many answers are taken in at a time.
+const BATCH: usize = 32;
+/// How long to wait where the kernel has no memory for a question.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Marks answers that are of no interest: to the giving up of operations.
+const NO_KEY: u64 = u64::MAX;
+
+/// An operation of a ring. Never used for another one again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    fn to_user_data(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    fn of_user_data(user_data: u64) -> Self {
+        Self {
+            index: user_data as u32,
+            generation: (user_data >> 32) as u32,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Do(Key),
+    GiveUp(Key),
+}
+
+/// The operations that have not ended.
+#[derive(Default)]
+pub(crate) struct Entries {
+    slab: Slab<(u32, Box<Entry>)>,
+    generation: u32,
+}
+
+impl Entries {
+    fn insert(&mut self, entry: Box<Entry>) -> Key {
+        // Only all bits of both at once would be NO_KEY, and there are never so many entries.
+        self.generation = self.generation.wrapping_add(1);
+        let index = self.slab.insert((self.generation, entry));
+        Key {
+            index: u32::try_from(index).expect("memory ends before that many operations"),
+            generation: self.generation,
+        }
+    }
+
+    fn get(&mut self, key: Key) -> Option<&mut Box<Entry>> {
+        let (generation, entry) = self.slab.get_mut(key.index as usize)?;
+        (*generation == key.generation).then_some(entry)
+    }
+
+    fn remove(&mut self, key: Key) -> Box<Entry> {
+        self.slab.remove(key.index as usize).1
+    }
+}
+
+pub(crate) struct Core {
+    ring: IoUring,
+    waiting: Mutex<VecDeque<Question>>,
+    /// The length of `waiting`, for those who only want to know.
+    waiting_count: AtomicUsize,
+    entries: Mutex<Entries>,
+    reaping: Mutex<()>,
+    in_kernel: AtomicUsize,
+    in_kernel_max: usize,
+    is_pausing: AtomicBool,
+}
+
+impl Core {
+    /// Makes a ring, and sees to its being reaped.
+    pub(crate) fn start() -> io::Result<&'static Self> {
+        Self::with_room(QUESTION_COUNT, ANSWER_COUNT)
+    }
+
+    pub(crate) fn with_room(questions: u32, answers: u32) -> io::Result<&'static Self> {
+        let ring = IoUring::builder()
+            .setup_clamp()
+            .setup_cqsize(answers)
+            .build(questions)?;
+        check_abilities(&ring)?;
+        let in_kernel_max = ring.params().cq_entries().min(answers) as usize;
+        // I7
+        let core: &'static Self = Box::leak(Box::new(Self {
+            ring,
+            waiting: Mutex::default(),
+            waiting_count: AtomicUsize::new(0),
+            entries: Mutex::default(),
+            reaping: Mutex::new(()),
+            in_kernel: AtomicUsize::new(0),
+            in_kernel_max,
+            is_pausing: AtomicBool::new(false),
+        }));
+        driver::start(core)?;
+        Ok(core)
+    }
+
+    /// Takes the operation in, and begins it.
+    pub(crate) fn begin(&'static self, mut entry: Box<Entry>) -> Key {
+        let at_once = entry.prepare();
+        let key = {
+            let mut entries = self.entries.lock();
+            let key = entries.insert(entry);
+            if let Some(outcome) = at_once {
+                let entry = entries.remove(key);
+                drop(entries);
+                entry.end(outcome);
+                return key;
+            }
+            key
+        };
+        self.ask([Question::Do(key)]);
+        key
+    }
+
+    /// Gives an operation up that nobody waits for any more, if that can be.
+    pub(crate) fn let_go(&'static self, key: Key) {
+        let mut waiting = self.waiting.lock();
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get(key) else {
+            return; // It has just ended.
+        };
+        entry.is_unwanted = true;
+        let place = waiting.iter().position(|one| *one == Question::Do(key));
+        match place {
+            Some(place) if !entry.has_begun() => {
+                let entry = entries.remove(key);
+                waiting.remove(place);
+                self.waiting_count.store(waiting.len(), SeqCst);
+                drop((waiting, entries));
+                entry.end(Err(io::ErrorKind::Interrupted.into()));
+            }
+            Some(_) => {}
+            None => {
+                drop((waiting, entries));
+                self.ask([Question::GiveUp(key)]);
+            }
+        }
+    }
+
+    /// Asks the kernel, or has the questions wait until there is room.
+    fn ask(&'static self, questions: impl IntoIterator<Item = Question>) {
+        let mut waiting = self.waiting.lock();
+        waiting.extend(questions);
+        self.waiting_count.store(waiting.len(), SeqCst);
+        loop {
+            self.fill_queue(&mut waiting);
+            match self.ring.submit() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // EAGAIN: no memory; EBUSY: no room for answers, which I3 excludes. Nothing else is known to happen.
+                    tracing::debug!(%error, "the kernel takes no questions just now");
+                    return self.ask_after_a_pause();
+                }
+            }
+            // SAFETY: I6; there is no other view of the queue.
+            let is_asked = unsafe { self.ring.submission_shared() }.is_empty();
+            if is_asked && (waiting.is_empty() || !self.has_room()) {
+                return;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_kernel.load(SeqCst) < self.in_kernel_max // I3, I5
+    }
+
+    /// Puts into the queue what there is room for.
+    fn fill_queue(&self, waiting: &mut VecDeque<Question>) {
+        // SAFETY: I6; there is no other view of the queue.
+        let mut queue = unsafe { self.ring.submission_shared() };
+        while self.has_room() && !queue.is_full() {
+            let Some(question) = waiting.pop_front() else {
+                break;
+            };
+            let question = match question {
+                Question::Do(key) => {
+                    let mut entries = self.entries.lock();
+                    let entry = entries.get(key).expect("what waits is in the slab (I4)");
+                    entry.question(key.to_user_data())
+                }
+                Question::GiveUp(key) => give_up(key),
+            };
+            self.in_kernel.fetch_add(1, SeqCst);
+            // SAFETY: the entry stays in its box in the slab until its answer is taken (I2, I4, I7), and with it its memory, its file
+            // and its list of vectors. That the memory fits the direction was checked before it came here.
+            unsafe { queue.push(&question) }.expect("it is not full");
+        }
+        self.waiting_count.store(waiting.len(), SeqCst);
+    }
+
+    fn ask_after_a_pause(&'static self) {
+        if self.is_pausing.swap(true, SeqCst) {
+            return;
+        }
+        let pause = async move {
+            async_io::Timer::after(PAUSE).await;
+            self.is_pausing.store(false, SeqCst);
+            self.ask([]);
+        };
+        let (runnable, task) = async_task::spawn(pause, |runnable: async_task::Runnable| {
+            runnable.run();
+        });
+        task.detach();
+        runnable.run();
+    }
+
+    /// Takes in all answers that are there, and waits for whoever else does.
+    pub(crate) fn reap(&'static self) {
+        self.reap_by(|| Some(self.reaping.lock()));
+    }
+
+    /// As [`reap`](Self::reap), but leaves it to others if they are at it.
+    pub(crate) fn reap_if_free(&'static self) {
+        self.reap_by(|| self.reaping.try_lock());
+    }
+
+    fn reap_by<Guard>(&'static self, lock: impl Fn() -> Option<Guard>) {
+        thread_local! {
+            static IS_REAPING: Cell<bool> = const { Cell::new(false) };
+        }
+        // What is woken by reaping may come here again; then the outer round will see to it.
+        if IS_REAPING.replace(true) {
+            return;
+        }
+        loop {
+            let mut answers = [(0, 0); BATCH];
+            let Some(guard) = lock() else {
+                break;
+            };
+            // SAFETY: I6; there is no other view of the queue.
+            let queue = unsafe { self.ring.completion_shared() };
+            let count = queue
+                .zip(&mut answers)
+                .map(|(answer, place)| *place = (answer.user_data(), answer.result()))
+                .count();
+            drop(guard);
+            if count == 0 {
+                break;
+            }
+            self.take_in(&answers[..count]);
+        }
+        IS_REAPING.set(false);
+    }
+
+    fn take_in(&'static self, answers: &[(u64, i32)]) {
+        let mut again = Vec::new();
+        let mut ended = Vec::with_capacity(answers.len());
+        {
+            let mut entries = self.entries.lock();
+            for &(user_data, answer) in answers {
+                if user_data == NO_KEY {
+                    continue;
+                }
+                let key = Key::of_user_data(user_data);
+                let entry = entries
+                    .get(key)
+                    .expect("what the kernel has is in the slab (I4)");
+                match entry.take_answer(answer) {
+                    Step::Again => again.push(Question::Do(key)),
+                    Step::Finished(outcome) => ended.push((entries.remove(key), outcome)),
+                }
+            }
+        }
+        self.in_kernel.fetch_sub(answers.len(), SeqCst);
+        if !again.is_empty() || self.waiting_count.load(SeqCst) > 0 {
+            self.ask(again); // I5
+        }
+        for (entry, outcome) in ended {
+            entry.end(outcome);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_kernel(&self) -> usize {
+        self.in_kernel.load(SeqCst)
+    }
+
+    /// Keeps everybody from reaping.
+    #[cfg(test)]
+    pub(crate) fn reap_nothing_meanwhile(&self) -> impl Drop + use<'_> {
+        self.reaping.lock()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_begun_something(&self) -> bool {
+        let entries = self.entries.lock();
+        entries.slab.iter().any(|(_, (_, entry))| entry.has_begun())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn operation_count(&self) -> usize {
+        self.entries.lock().slab.len()
+    }
+}
+
+impl AsFd for Core {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring owns its descriptor, and is open as long as `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("fd", &self.ring.as_raw_fd())
+            .field("in_kernel", &self.in_kernel)
+            .field("waiting", &self.waiting_count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Asks for the end of an operation that the kernel may not have begun. What comes of it, the operation's own answer says.
+fn give_up(key: Key) -> squeue::Entry {
+    opcode::AsyncCancel::new(key.to_user_data())
+        .build()
+        .user_data(NO_KEY)
+}
+
+/// An old kernel has rings that cannot do this, or lose answers.
+fn check_abilities(ring: &IoUring) -> io::Result<()> {
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    let codes = [
+        opcode::Read::CODE,
+        opcode::Write::CODE,
+        opcode::Readv::CODE,
+        opcode::Writev::CODE,
+        opcode::AsyncCancel::CODE,
+    ];
+    let is_able =
+        ring.params().is_feature_nodrop() && codes.into_iter().all(|code| probe.is_supported(code));
+    match is_able {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel's io_uring is too old",
+        )),
+    }
+}
