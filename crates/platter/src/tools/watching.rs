@@ -51,9 +51,9 @@ impl Watching {
     fn start_over(&self, what: &'static str, length: u64, template: &str) {
         let style = ProgressStyle::with_template(template).expect("the template is well written");
         self.bar.set_style(style);
+        self.bar.set_message(what);
         self.bar.reset();
         self.bar.set_length(length);
-        self.bar.set_message(what);
     }
 
     /// A run begins whose length it will tell itself.
