@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
-use crate::{Fallible, docs, fuzz, kills, peers, run, soak, test, tidy, worlds};
+use crate::{Fallible, docs, fuzz, guest, kills, peers, run, soak, test, tidy, worlds};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -65,6 +65,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
             kills::run(workspace, &args)
         }),
         step("soak", || soak(workspace)),
+        step("guest", || guest(workspace, args.install)),
     ];
     println!("\n{}", table(&outcomes));
     let verdict = verdict(&outcomes);
@@ -97,6 +98,32 @@ fn soak(workspace: &Workspace) -> Fallible {
         seed: None,
     };
     soak::run(workspace, &args)
+}
+
+/// Some power cuts, and the same where something must be found.
+fn guest(workspace: &Workspace, may_fetch: bool) -> Fallible {
+    let missing = guest::missing(workspace, may_fetch);
+    if let Err(what) = missing.and_then(|kit| kit.map(drop))
+        && !peers::is_ci()
+    {
+        println!("skipped: the guest needs what is not here: {what}");
+        return Ok(());
+    }
+    let usual = guest::Args {
+        rounds: 3,
+        disk: None,
+        part: None,
+        planted: false,
+        seed: None,
+        install: may_fetch,
+    };
+    guest::run(workspace, &usual)?;
+    let planted = guest::Args {
+        planted: true,
+        part: Some(guest::Part::Kill),
+        ..usual
+    };
+    guest::run(workspace, &planted)
 }
 
 fn step(step: &'static str, work: impl FnOnce() -> Fallible) -> Outcome {

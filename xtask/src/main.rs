@@ -8,6 +8,7 @@
 //! - `worlds` tries random disks on simulated storage, under faults and crashes.
 //! - `soak` keeps the real daemon busy, with faults and restarts, for some minutes.
 //! - `kills` kills the daemon in the middle of its work, and looks at what it kept.
+//! - `guest` lets a Linux guest use a disk, and cuts the power.
 //! - `docs` writes the generated pages anew.
 //! - `bench` measures us against a peer, side by side in one run.
 //!
@@ -23,6 +24,7 @@ mod bench;
 mod ci;
 mod docs;
 mod fuzz;
+mod guest;
 mod kills;
 mod peers;
 mod run;
@@ -68,6 +70,8 @@ enum Command {
     Soak(soak::Args),
     /// Kill the daemon in the middle of its work, again and again, and look at what it kept
     Kills(kills::Args),
+    /// Let a Linux guest work on a served disk, end the daemon under it, and look at what is left
+    Guest(guest::Args),
     /// Write the generated pages of the documentation anew
     Docs,
     /// Measure Platter against a peer, side by side in one run
@@ -95,6 +99,7 @@ fn dispatch(command: Command, workspace: &Workspace) -> Fallible {
         Command::Worlds(args) => worlds::run(workspace, &args),
         Command::Soak(args) => soak::run(workspace, &args),
         Command::Kills(args) => kills::run(workspace, &args),
+        Command::Guest(args) => guest::run(workspace, &args),
         Command::Docs => docs::run(workspace),
         Command::Bench(command) => bench::run(workspace, &command),
     }

@@ -88,6 +88,14 @@ pub(crate) fn install() -> Fallible {
     )
 }
 
+/// Reads anew what packages there are. Where it may not, the old lists have to do.
+pub(crate) fn update() -> Fallible {
+    match apt_get() {
+        Some(apt) => run::run(apt().args(["update", "-q"])),
+        None => Ok(()),
+    }
+}
+
 /// How to call apt-get here, if it can be called without asking anybody anything. A robot may use
 /// sudo; a person's password is theirs to type.
 fn apt_get() -> Option<fn() -> Command> {

@@ -15,7 +15,7 @@
 
 mod client;
 pub(crate) mod content;
-mod control;
+pub(crate) mod control;
 mod copier;
 pub(crate) mod daemon;
 mod director;
@@ -49,10 +49,10 @@ use crate::workspace::Workspace;
 use crate::{Fallible, run};
 
 /// How long anything may take. Only what hangs reaches it.
-const TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// How long to wait between two looks at something that tells nobody when it changes.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What is served, in the folder of the images.
 const DOCUMENT: &str = "soak.json";

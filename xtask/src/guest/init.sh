@@ -1,0 +1,88 @@
+#!/bin/sh
+# All that runs in the guest. It writes files, and says on the second serial line what has to survive; the first is the kernel's.
+# The kernel's command line sets `seed`, by which sizes and kinds of work are chosen, and `tag`, a name for this life of the guest.
+#
+#   mounted            the file system is there, and work begins
+#   writing FILE       FILE may hold anything from now on
+#   removing FILE      FILE may be gone from now on
+#   synced FILE SUM    FILE is durable, and this is its MD5 sum
+#   failed WHAT        something went wrong
+#   unmounted          after a line `stop` was heard, all is written, and nothing went wrong that anybody noticed
+#
+# Files whose name ends with a sum get that name when they are durable: whenever the power is cut, they hold that or are not there.
+
+PATH=/bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+exec </dev/ttyS1 >/dev/ttyS1 2>/dev/null
+stty raw -echo
+
+fail() {
+    echo "failed $*"
+    exit 1
+}
+
+# Random bytes into a file; sets `sum`.
+bytes() {
+    dd if=/dev/urandom of="$1" bs="$2" count=1 || fail "random bytes"
+    sum=$(md5sum <"$1")
+    sum=${sum%% *}
+}
+
+# Files come under their names when they are durable, one in the same place is overwritten, and some are removed.
+writer() {
+    home=$tag-$1
+    from=/tmp/$1
+    RANDOM=$((seed + $1))
+    count=0
+    former=
+    mkdir "/mnt/$home" || fail "mkdir $home"
+    while [ ! -e /stop ]; do
+        count=$((count + 1))
+        choice=$((RANDOM % 5))
+        if [ $choice = 0 ]; then
+            bytes "$from" 16384
+            echo "writing $home/cell"
+            dd if="$from" of="/mnt/$home/cell" bs=4096 conv=notrunc,fsync || fail "writing $home/cell"
+            echo "synced $home/cell $sum"
+        elif [ $choice = 1 ] && [ -n "$former" ]; then
+            echo "removing $former"
+            rm "/mnt/$former" || fail "removing $former"
+            former=
+        else
+            bytes "$from" $((RANDOM + 1))
+            dd if="$from" of="/mnt/$home/new" bs=65536 conv=fsync || fail "writing $home/new"
+            former=$home/$count.$sum
+            mv "/mnt/$home/new" "/mnt/$former" || fail "renaming to $former"
+            sync "/mnt/$home" || fail "syncing $home"
+            echo "synced $former $sum"
+        fi
+    done
+}
+
+# Much that nobody asks to be durable.
+churn() {
+    home=/mnt/$tag-churn
+    while [ ! -e /stop ]; do
+        mkdir -p "$home/a/b" || fail "mkdir $home"
+        dd if=/dev/zero of="$home/a/b/big" bs=65536 count=24 || fail "writing $home"
+        cp "$home/a/b/big" "$home/a/copy" || fail "copying in $home"
+        mv "$home/a/b" "$home/c" || fail "renaming in $home"
+        rm -r "$home/a" "$home/c" || fail "removing in $home"
+    done
+}
+
+while read -r module; do
+    insmod "/modules/$module" || fail "insmod $module"
+done </modules/list
+mount -t ext4 /dev/vda /mnt || fail "mount"
+echo mounted
+writer 1 &
+writer 2 &
+churn &
+while read -r line && [ "$line" != stop ]; do :; done
+touch /stop
+wait
+umount /mnt || fail "umount"
+echo unmounted
+poweroff -f
