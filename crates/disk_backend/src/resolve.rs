@@ -20,12 +20,25 @@ impl ResourceKind for DiskHandleKind {
 pub struct ResolveDiskParameters {
     /// Nobody will write, so the disk is opened read-only, and refuses writes.
     pub read_only: bool,
+    /// Where there is nothing, a small disk of zeros may be made: who asks will make it as long as it has to be. A type that cannot make
+    /// one need not.
+    pub may_make: bool,
 }
 
 impl ResolveDiskParameters {
     /// For a disk that is written, unless `read_only`.
     pub fn new(read_only: bool) -> Self {
-        Self { read_only }
+        Self {
+            read_only,
+            may_make: false,
+        }
+    }
+
+    /// May be made, if it is not there.
+    #[must_use]
+    pub fn made_if_missing(mut self) -> Self {
+        self.may_make = true;
+        self
     }
 }
 

@@ -6,7 +6,7 @@ use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk}
 use resource::{ByteSize, Failure, ResolveContext, ResourceHandle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A raw image in a file, or a block device.
 ///
@@ -90,7 +90,7 @@ impl ResourceHandle<DiskHandleKind> for FileDiskHandle {
             return Err(context.bad_value("path", message).into());
         }
         let path = context.join(&self.path);
-        let options = FileDiskOptions {
+        let mut options = FileDiskOptions {
             read_only: self.read_only || wanted.read_only,
             create: self.create,
             size_bytes: self.size.map(ByteSize::bytes),
@@ -98,9 +98,29 @@ impl ResourceHandle<DiskHandleKind> for FileDiskHandle {
             direct: self.direct,
             io_uring: self.io_uring,
         };
-        let opened = blocking::unblock(move || FileDisk::open(&path, &options)).await;
+        let says_more = options.create || options.size_bytes.is_some();
+        let may_make = wanted.may_make && !says_more;
+        let opened = blocking::unblock(move || {
+            // Read-only it is not made, and the error says that it would be.
+            if may_make && is_to_be_made(&path, options.read_only) {
+                options.create = true;
+                options.size_bytes = Some(u64::from(options.sector_size).max(MADE_BYTES));
+            }
+            FileDisk::open(&path, &options)
+        });
+        let opened = opened.await;
         let disk = opened.map_err(|error| context.failed_at(key_to_blame(&error), error))?;
         Ok(ResolvedDisk(Disk::new(disk)?))
+    }
+}
+
+/// The length of a file that is made for somebody who will make it longer.
+const MADE_BYTES: u64 = 4096;
+
+fn is_to_be_made(path: &Path, read_only: bool) -> bool {
+    match std::fs::metadata(path) {
+        Ok(metadata) => !read_only && metadata.is_file() && metadata.len() == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 

@@ -492,7 +492,9 @@ impl DiskIo for LayeredDisk {
 
     /// Closes every layer, top first, also after one of them failed.
     async fn close(&self) -> Result<(), DiskError> {
-        // First in the right order, and by one flush for all that are to be flushed together.
+        // A cache that takes its time is still being filled: what it was about to keep is worth something the next time.
+        self.order.drain().await;
+        // In the right order, and by one flush for all that are to be flushed together.
         let mut result = self.sync_cache().await;
         for layer in self.stack.load_full().layers() {
             result = result.and(layer.backing().close().await);

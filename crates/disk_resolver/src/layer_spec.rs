@@ -3,14 +3,14 @@
 use disk_backend::resolve::DiskHandleKind;
 use disk_layered::resolve::DiskLayerHandleKind;
 use resource::{FieldDoc, ResourceKind, ResourceResolver, TypeDoc, parse};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::fmt;
 use std::str::FromStr;
 
 /// A layer, or a disk in the place of a layer, as written on a command line.
 ///
 /// Either a JSON object, or `TYPE[:VALUE][,KEY=VALUE...]`. The value behind the colon is that of the type's first key (`size`
-/// for `ram`, `path` for `file`); a key alone means `true`; `ro` is short for `read_only`. A comma that belongs to a value
+/// for `ram`, `path` for `file`); where that is a disk (`store` for `durable`), the path of a raw image. A key alone means `true`; `ro` is short for `read_only`. A comma that belongs to a value
 /// is written twice.
 ///
 /// ```
@@ -172,10 +172,12 @@ impl LayerSpec {
         let mut object = Map::new();
         object.insert("type".to_owned(), id.into());
         if let Some(value) = value {
-            let Some(field) = fields.first().filter(|field| is_single(field)) else {
-                return Err(self.refuse(format!("{id} takes no value behind a colon")));
+            let (field, value) = match fields.first() {
+                Some(field) if is_single(field) => (field, json_of(value, Some(field))),
+                Some(field) if is_disk(field) => (field, json!({ "type": "file", "path": value })),
+                _ => return Err(self.refuse(format!("{id} takes no value behind a colon"))),
             };
-            object.insert(field.name.clone(), json_of(value, Some(field)));
+            object.insert(field.name.clone(), value);
         }
         for (key, value) in options {
             let field = fields.iter().find(|field| field.name == *key);
@@ -212,6 +214,11 @@ fn is_single(field: &FieldDoc) -> bool {
         .any(|single| field.value_type == *single)
 }
 
+/// Whether a field's value is a disk, for which a path can stand.
+fn is_disk(field: &FieldDoc) -> bool {
+    field.value_type == DiskHandleKind::NAME
+}
+
 /// The value that `text` is for `field`. What does not fit stays text, and is refused with the field's own message.
 fn json_of(text: &str, field: Option<&FieldDoc>) -> Value {
     let parsed = match field.map(|field| field.value_type.as_str()) {
@@ -241,9 +248,11 @@ pub fn layer_spec_forms(resolver: &ResourceResolver) -> Vec<(String, String)> {
 /// `None` for a type that cannot be written without JSON.
 fn form_of(of_type: &TypeDoc) -> Option<String> {
     let id = of_type.id;
-    let required = || of_type.fields.iter().filter(|field| field.is_required);
+    let mut others = of_type.fields.iter().skip(1);
     match of_type.fields.first() {
-        _ if !required().all(is_single) => None,
+        _ if others.any(|field| field.is_required && !is_single(field)) => None,
+        Some(field) if is_disk(field) => Some(format!("{id}:PATH")),
+        Some(field) if field.is_required && !is_single(field) => None,
         Some(field) if is_single(field) => {
             let value = field.name.to_uppercase();
             Some(match field.is_required {

@@ -232,6 +232,41 @@ fn layers_of_the_command_line_make_a_disk() {
 }
 
 #[test]
+fn a_durable_layer_is_made_with_its_file_and_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "base.raw", 7);
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    let base = format!("file:{},ro", place("base.raw"));
+    let spec = format!("durable:{}", place("vm1.plt"));
+    let try_open = |top: &str| {
+        let specs = [top, &base].map(|spec| spec.parse().unwrap());
+        let config = Config::from_layers(&resolver(), specs.to_vec()).unwrap();
+        let mut opened =
+            block_on(config.open(&resolver(), false)).map_err(|error| error.to_string())?;
+        Ok::<_, String>(opened.remove(0).disk)
+    };
+    let refused = try_open(&spec).unwrap_err();
+    assert!(refused.contains("no such file"), "{refused}");
+    assert!(!Path::new(&place("vm1.plt")).exists());
+    let made = try_open(&format!("{spec},create=true")).unwrap();
+    assert_eq!(made.sector_count(), 128);
+    write(&made, 3, 9).unwrap();
+    block_on(made.close()).unwrap();
+    drop(made);
+    for spec in [spec.clone(), format!("{spec},create=true")] {
+        let found = try_open(&spec).unwrap();
+        assert_eq!((read(&found, 3)[0], read(&found, 4)[0]), (9, 7));
+    }
+    // A wrong path costs nothing.
+    image(dir.path(), "other.raw", 5);
+    let wrong = format!("durable:{},create=true", place("other.raw"));
+    let refused = try_open(&wrong).unwrap_err();
+    assert!(refused.contains("something else"), "{refused}");
+    let left = std::fs::read(place("other.raw")).unwrap();
+    assert!(left.iter().all(|byte| *byte == 5));
+}
+
+#[test]
 fn a_layer_spec_stands_for_json() {
     for (spec, expected) in [
         ("ram", json!({ "type": "ram" })),
@@ -261,6 +296,14 @@ fn a_layer_spec_stands_for_json() {
             json!({ "type": "file", "path": "new.raw", "create": true, "size": "10G" }),
         ),
         (
+            "durable:vm1.plt,create=true",
+            json!({ "type": "durable", "store": { "type": "file", "path": "vm1.plt" }, "create": true }),
+        ),
+        (
+            "delay:base.raw,seconds=0.5",
+            json!({ "type": "delay", "disk": { "type": "file", "path": "base.raw" }, "seconds": 0.5 }),
+        ),
+        (
             r#" { "type": "ram", "size": 512 }"#,
             json!({ "type": "ram", "size": 512 }),
         ),
@@ -276,7 +319,8 @@ fn the_forms_of_layer_specs_are_listed_for_help() {
         .into_iter()
         .map(|(form, _)| form)
         .collect();
-    assert_eq!(forms, ["ram[:SIZE]", "file:PATH", "nbd:URI"]);
+    let expected = "disk:PATH, durable:PATH, ram[:SIZE], delay:PATH, fault:PATH, file:PATH, nbd:URI, throttle:PATH";
+    assert_eq!(forms.join(", "), expected);
 }
 
 #[test]

@@ -180,12 +180,12 @@ fn a_wrong_layer_of_the_command_line_is_refused_by_its_own_text() {
         (&["ram:"], "layer \"ram:\": nothing follows the colon"),
         (
             &["ram", "base.qcow2"],
-            "layer \"base.qcow2\": there is no type \"base.qcow2\"; there are: ram[:SIZE], file:PATH, nbd:URI. A raw image is written \
+            "layer \"base.qcow2\": there is no type \"base.qcow2\"; there are: disk:PATH, durable:PATH, ram[:SIZE], delay:PATH, fault:PATH, file:PATH, nbd:URI, throttle:PATH. A raw image is written \
              file:base.qcow2",
         ),
         (
             &["rum:1G"],
-            "layer \"rum:1G\": there is no type \"rum\"; there are: ram[:SIZE], file:PATH, nbd:URI",
+            "layer \"rum:1G\": there is no type \"rum\"; there are: disk:PATH, durable:PATH, ram[:SIZE], delay:PATH, fault:PATH, file:PATH, nbd:URI, throttle:PATH",
         ),
         (
             &["layered:x"],

@@ -2,11 +2,12 @@
 
 use crate::create::{FormatOptions, format};
 use crate::error::OpenError;
-use crate::format::{Binding, LowerDisk, Role, Superblock};
+use crate::format::{Binding, LOG_OFFSET, LowerDisk, Role, Superblock};
 use crate::layer::DurableLayer;
 use crate::open::{DurableOptions, superblock};
-use disk_backend::Disk;
+use disk_backend::{Disk, DiskError};
 use disk_layered::{DiskLayerMetadata, LayerAttach};
+use scsi_buffers::HostBuffers;
 
 /// A [`DurableLayer`] to be. What it lies on is recorded, and found again the next time.
 ///
@@ -119,7 +120,12 @@ impl LayerAttach for LazyDurableLayer {
                     });
                 }
             },
-            Err(OpenError::NotALayer) if self.create.is_some() => Some(String::new()),
+            Err(OpenError::NotALayer) if self.create.is_some() => {
+                if !is_blank(&self.store).await? {
+                    return Err(OpenError::Occupied);
+                }
+                Some(String::new())
+            }
             // What a newer program keeps is not ours to throw away.
             Err(OpenError::Store(_) | OpenError::Newer(_)) => None,
             Err(error) if self.role != Role::Overlay => Some(error.to_string()),
@@ -150,6 +156,16 @@ impl LayerAttach for LazyDurableLayer {
         layer.bind(binding);
         Ok(layer)
     }
+}
+
+/// Whether there is nothing where the superblocks go: what most disks begin with is there, too.
+async fn is_blank(store: &Disk) -> Result<bool, DiskError> {
+    let len = (store.sector_count() << store.sector_shift()).min(LOG_OFFSET);
+    let mut bytes = vec![0; len as usize];
+    let host = HostBuffers::from_mut(&mut bytes);
+    store.read_vectored(&host.buffers(), 0).await?;
+    drop(host);
+    Ok(bytes.iter().all(|byte| *byte == 0))
 }
 
 impl Binding {

@@ -10,6 +10,7 @@ use crate::format::{
 };
 use disk_backend::{Disk, DiskError, Persistence, UnmapBehavior};
 use scsi_buffers::RequestBuffers;
+use std::ops::ControlFlow;
 
 /// How much is zeroed in one request, in bytes.
 const ZEROED_BYTES: u64 = 1 << 30;
@@ -28,6 +29,8 @@ pub struct FormatOptions {
     pub role: Role,
     /// Its identity; a random one, if not given.
     pub layer_id: Option<[u8; 16]>,
+    /// What it will lie on. Unknown: that is recorded when it is first attached.
+    pub binding: Binding,
 }
 
 impl FormatOptions {
@@ -39,7 +42,23 @@ impl FormatOptions {
             log_blocks: None,
             role: Role::Overlay,
             layer_id: None,
+            binding: Binding::Unknown,
         }
+    }
+
+    /// How long a store with such sectors has to be, in bytes.
+    ///
+    /// # Errors
+    /// If no layer can be like this.
+    pub fn store_bytes(&self, sector_size: u32) -> Result<u64, FormatError> {
+        let layout = self.layout(sector_size)?;
+        layout
+            .store_bytes(self.sector_count)
+            .ok_or(FormatError::Option {
+                field: "sector_count",
+                value: self.sector_count,
+                rule: "its bytes can be numbered",
+            })
     }
 
     fn layout(&self, sector_size: u32) -> Result<Layout, FormatError> {
@@ -54,7 +73,11 @@ impl FormatOptions {
         let stripe_sectors = self.stripe_sectors.unwrap_or(Layout::STRIPE_SECTORS_MAX);
         let option = |field, value, rule| FormatError::Option { field, value, rule };
         if self.sector_count == 0 {
-            return Err(option("sector_count", 0, "it has at least one sector"));
+            return Err(option(
+                "sector_count",
+                0,
+                "it has at least one sector; give it a size, or put it above a disk",
+            ));
         }
         Layout::new(sector_size, stripe_sectors, log_blocks).map_err(|bad| match bad.name() {
             "log_blocks" => option("log_blocks", log_blocks.into(), "it is from 2 to 16384"),
@@ -72,17 +95,23 @@ impl FormatOptions {
 /// # Errors
 /// [`FormatError`]; the store then holds no layer.
 pub async fn format(store: &Disk, options: &FormatOptions) -> Result<(), FormatError> {
+    format_with(store, options, |_, _| ControlFlow::Continue(())).await
+}
+
+/// The same, watched: `progress` is told how many parts of how many are cleared, and may end it.
+///
+/// # Errors
+/// As for [`format`].
+pub async fn format_with(
+    store: &Disk,
+    options: &FormatOptions,
+    progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), FormatError> {
     let layout = options.layout(store.sector_size())?;
     if store.persistence() == Persistence::Persistent && store.atomic_write_sectors() == 0 {
         return Err(FormatError::Torn);
     }
-    let need = layout
-        .store_bytes(options.sector_count)
-        .ok_or(FormatError::Option {
-            field: "sector_count",
-            value: options.sector_count,
-            rule: "its bytes can be numbered",
-        })?;
+    let need = options.store_bytes(store.sector_size())?;
     let have = store.sector_count() << store.sector_shift();
     if have < need {
         let grown = store.resize(layout.store_sector(need)).await;
@@ -91,7 +120,7 @@ pub async fn format(store: &Disk, options: &FormatOptions) -> Result<(), FormatE
     write_zeros(store, 0..LOG_OFFSET).await?;
     store.sync_cache().await?;
     write_zeros(store, LOG_OFFSET..layout.log_offset(layout.log_blocks)).await?;
-    zero_pages(store, &layout).await?;
+    zero_pages(store, &layout, progress).await?;
     store.sync_cache().await?;
     let id = options
         .layer_id
@@ -107,7 +136,7 @@ pub async fn format(store: &Disk, options: &FormatOptions) -> Result<(), FormatE
         log_sequence: 0,
         is_in_use: false,
         role: options.role,
-        binding: Binding::Unknown,
+        binding: options.binding,
     };
     for offset in SUPERBLOCK_OFFSETS {
         write_bytes(store, offset, &superblock.encode()).await?;
@@ -131,16 +160,24 @@ async fn write_zeros(store: &Disk, range: std::ops::Range<u64>) -> Result<(), Di
 }
 
 /// Lets every page of the store be one that was never written, to the end of the store: the layer may grow.
-async fn zero_pages(store: &Disk, layout: &Layout) -> Result<(), DiskError> {
+async fn zero_pages(
+    store: &Disk,
+    layout: &Layout,
+    mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), FormatError> {
     let shift = store.sector_shift();
-    let (mut at, end) = (layout.page_offset(0) >> shift, store.sector_count());
+    let (begin, end) = (layout.page_offset(0) >> shift, store.sector_count());
+    let mut at = begin;
     if store.unmap_behavior() == UnmapBehavior::Zeroes {
         while at < end {
+            if progress(at - begin, end - begin).is_break() {
+                return Err(FormatError::Stopped);
+            }
             let count = (end - at).min(ZEROED_BYTES >> shift);
             match store.write_zeroes(at, count, false, true, true).await {
                 Ok(()) => at += count,
                 Err(DiskError::Unsupported) => break,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -150,6 +187,9 @@ async fn zero_pages(store: &Disk, layout: &Layout) -> Result<(), DiskError> {
     // The slow way, a page at a time: what is zero already stays a hole.
     let stripes = layout.stripe_count(layout.sectors_within(end << shift));
     for stripe in 0..stripes {
+        if progress(stripe, stripes).is_break() {
+            return Err(FormatError::Stopped);
+        }
         let offset = layout.page_offset(stripe);
         let page_end = (offset + BLOCK_BYTES as u64).min(end << shift);
         let mut bytes = vec![0; (page_end - offset) as usize];

@@ -39,6 +39,9 @@ pub enum FormatError {
         /// Why it cannot grow.
         source: DiskError,
     },
+    /// Whoever watched asked for the end.
+    #[error("it was stopped before the layer was made: the store holds no layer")]
+    Stopped,
     /// The store failed.
     #[error("the store failed while it was formatted: {0}")]
     Store(#[from] DiskError),
@@ -49,8 +52,15 @@ pub enum FormatError {
 #[non_exhaustive]
 pub enum OpenError {
     /// Neither superblock is one of a durable layer.
-    #[error("the store holds no durable layer: format it first, or give another store")]
+    #[error(
+        "the store holds no durable layer: make one (`platter layer create`, or `create=true`), or give another store"
+    )]
     NotALayer,
+    /// It is to be made where something else is.
+    #[error(
+        "the store holds no durable layer but something else, which is not overwritten: give another store, or make the layer with `platter layer create --force`"
+    )]
+    Occupied,
     /// Both superblocks are damaged.
     #[error("both superblocks are damaged, at byte 0: {first}; at byte 4096: {second}")]
     Superblocks {
@@ -105,6 +115,9 @@ pub enum OpenError {
         /// What was asked for.
         asked: Role,
     },
+    /// Whoever watched asked for the end.
+    #[error("it was stopped before all was looked at")]
+    Stopped,
     /// It could not be formatted first.
     #[error(transparent)]
     Format(#[from] FormatError),

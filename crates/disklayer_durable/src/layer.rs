@@ -172,6 +172,11 @@ impl LayerIo for DurableLayer {
         self.flush().await
     }
 
+    async fn close(&self) -> Result<(), DiskError> {
+        DurableLayer::close(self).await?;
+        self.core.store.close().await
+    }
+
     async fn unmap(
         &self,
         sector: u64,
@@ -207,10 +212,6 @@ impl LayerIo for DurableLayer {
     /// Nothing changes but by requests.
     fn watch(&self, _watch: &LayerWatch) -> bool {
         true
-    }
-
-    async fn close(&self) -> Result<(), DiskError> {
-        DurableLayer::close(self).await
     }
 
     async fn drain(&self) {

@@ -48,11 +48,11 @@ mod resize;
 mod resolve;
 
 pub use attach::LazyDurableLayer;
-pub use create::{FormatOptions, format};
+pub use create::{FormatOptions, format, format_with};
 pub use error::{FormatError, OpenError};
 pub use format::{Binding, LowerDisk, Role};
 pub use layer::DurableLayer;
 pub use look::{CheckReport, Condition, Damage, LayerInfo, Run, RunState, check, info, map};
-pub use mend::{Compacted, compact, repair};
+pub use mend::{Compacted, compact, repair, resize};
 pub use open::DurableOptions;
 pub use resolve::{DurableLayerHandle, DurableRole};

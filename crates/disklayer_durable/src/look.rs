@@ -9,6 +9,7 @@ use crate::format::{
 use crate::journal::Recovered;
 use crate::open::{recover, superblock};
 use disk_backend::{Disk, DiskError};
+use std::ops::ControlFlow;
 
 /// How a layer was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,13 +198,14 @@ pub async fn info(store: &Disk) -> Result<LayerInfo, OpenError> {
     })
 }
 
-/// Reads every page, and says what is wrong. `progress` is told how many stripes of how many have been looked at. Nothing is written.
+/// Reads every page, and says what is wrong. `progress` is told how many stripes of how many have been looked at, and may
+/// end it. Nothing is written.
 ///
 /// # Errors
 /// If there is no layer to look at, or the store cannot be read.
 pub async fn check(
     store: &Disk,
-    mut progress: impl FnMut(u64, u64),
+    mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<CheckReport, OpenError> {
     let found = Found::on(store).await?;
     let mut report = CheckReport {
@@ -218,7 +220,9 @@ pub async fn check(
     };
     let have = store.sector_count() << store.sector_shift();
     for stripe in 0..found.stripe_count() {
-        progress(stripe, found.stripe_count());
+        if progress(stripe, found.stripe_count()).is_break() {
+            return Err(OpenError::Stopped);
+        }
         let end = found.superblock.layout.page_offset(stripe) + BLOCK_BYTES as u64;
         if end > have {
             let what = "the store ends before this page".to_owned();
@@ -249,7 +253,7 @@ pub async fn check(
             }
         }
     }
-    progress(found.stripe_count(), found.stripe_count());
+    _ = progress(found.stripe_count(), found.stripe_count());
     let need = found
         .superblock
         .layout
@@ -287,11 +291,14 @@ async fn superblock_damage(store: &Disk, used: &Superblock) -> Result<Vec<Damage
     Ok(damage)
 }
 
-/// Tells `each` what every sector is, in order.
+/// Tells `each` what every sector is, in order, until it wants no more.
 ///
 /// # Errors
 /// As for opening it; and the first page that is damaged.
-pub async fn map(store: &Disk, mut each: impl FnMut(Run)) -> Result<(), OpenError> {
+pub async fn map(
+    store: &Disk,
+    mut each: impl FnMut(Run) -> ControlFlow<()>,
+) -> Result<(), OpenError> {
     let found = Found::on(store).await?;
     let mut last: Option<Run> = None;
     for stripe in 0..found.stripe_count() {
@@ -300,16 +307,16 @@ pub async fn map(store: &Disk, mut each: impl FnMut(Run)) -> Result<(), OpenErro
             return Err(OpenError::Store(crate::core::damaged(stripe, offset, why)));
         }
         let states = states_of(content, found.superblock.layout.stripe_sectors);
+        let mut ready = Vec::new();
         found.runs(stripe, &states, |run| match &mut last {
             Some(last) if last.state == run.state => last.sector_count += run.sector_count,
-            _ => {
-                if let Some(done) = last.replace(run) {
-                    each(done);
-                }
-            }
+            _ => ready.extend(last.replace(run)),
         });
+        if ready.into_iter().try_for_each(&mut each).is_break() {
+            return Ok(());
+        }
     }
-    last.into_iter().for_each(each);
+    _ = last.into_iter().try_for_each(each);
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use crate::layer::DurableLayer;
 use crate::open::DurableOptions;
 use crate::page::Clear;
 use disk_backend::{Disk, DiskError};
+use disk_layered::LayerIo;
 use scsi_buffers::HostBuffers;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// How much is read at once, in bytes.
@@ -23,29 +24,38 @@ pub struct Compacted {
     pub zeroed_sectors: u64,
     /// How many bytes shorter the store is.
     pub store_bytes_less: u64,
+    /// Whether all was done; otherwise it was stopped.
+    pub is_complete: bool,
 }
 
 /// Makes a layer take no more space than it needs: data that is zero becomes zeros, what holds no data is given back to the store, and
-/// the store becomes as short as it can be. `progress` is told how many stripes of how many are done.
+/// the store becomes as short as it can be. `progress` is told how many steps of how many are done, and may end it.
 ///
-/// It can be stopped at any time, and a crash does no harm. Nobody else may use the layer meanwhile.
+/// A crash does no harm. Nobody else may use the layer meanwhile.
 ///
 /// # Errors
 /// As for opening it, and those of the store.
 pub async fn compact(
     store: Disk,
-    mut progress: impl FnMut(u64, u64),
+    mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Compacted, OpenError> {
     let layer = DurableLayer::open(store.clone(), &DurableOptions::default()).await?;
     let core = layer.core();
     let mut done = Compacted::default();
     let stripes = core.layout.stripe_count(core.sector_count());
     for stripe in 0..stripes {
-        progress(stripe, stripes);
+        if progress(stripe, 2 * stripes).is_break() {
+            layer.close().await?;
+            return Ok(done);
+        }
         done.zeroed_sectors += zero_stripe(core, stripe).await?;
     }
     layer.close().await?;
     for stripe in 0..stripes {
+        if progress(stripes + stripe, 2 * stripes).is_break() {
+            layer.close().await?;
+            return Ok(done);
+        }
         core.punch(
             stripe,
             0..core.layout.stripe_sectors.min(sectors_of(core, stripe)),
@@ -53,7 +63,8 @@ pub async fn compact(
         .await;
     }
     layer.close().await?;
-    progress(stripes, stripes);
+    _ = progress(2 * stripes, 2 * stripes);
+    done.is_complete = true;
     let need = core
         .layout
         .store_bytes(core.sector_count())
@@ -83,6 +94,17 @@ pub async fn repair(store: Disk) -> Result<(), OpenError> {
     journal::begin_use(layer.core()).await?;
     layer.close().await?;
     Ok(())
+}
+
+/// Gives a layer another size. What it gains is zero, and what it loses is lost. Nobody else may use it meanwhile.
+///
+/// # Errors
+/// As for opening it, and those of [`LayerIo::resize`].
+pub async fn resize(store: Disk, sector_count: u64) -> Result<(), OpenError> {
+    let layer = DurableLayer::open(store, &DurableOptions::default()).await?;
+    let resized = LayerIo::resize(&layer, sector_count).await;
+    layer.close().await?;
+    Ok(resized?)
 }
 
 /// How many sectors of a stripe the layer has.

@@ -16,7 +16,7 @@ pub struct DurableLayerHandle {
     /// What it is for. A cache is emptied where an overlay is refused.
     #[serde(default)]
     pub role: DurableRole,
-    /// Make the layer, if the store holds none: whatever else it holds is lost.
+    /// Make the layer, if the store holds nothing; and the store, if it is a file that is missing or empty.
     #[serde(default)]
     pub create: bool,
     /// The size of the layer when it is made; that of the layer below, if not given.
@@ -63,7 +63,10 @@ impl ResourceHandle<DiskLayerHandleKind> for DurableLayerHandle {
         input: ResolveDiskLayerParameters,
     ) -> Result<ResolvedDiskLayer, Failure> {
         // A cache that takes no writes is filled, and so writes.
-        let wanted = ResolveDiskParameters::new(input.read_only);
+        let mut wanted = ResolveDiskParameters::new(input.read_only);
+        if self.create {
+            wanted = wanted.made_if_missing();
+        }
         let ResolvedDisk(store) = cx.resolve(self.store, wanted).await?;
         let mut options = DurableOptions::default();
         if let Some(size) = self.cache_size {

@@ -11,6 +11,7 @@ use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
 use disklayer_durable::{Condition, DurableLayer, FormatOptions, check, format, info};
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
+use std::ops::ControlFlow;
 
 const VERSION_1: &[u8] = include_bytes!("golden/version-1.plt");
 
@@ -77,7 +78,9 @@ fn a_layer_of_version_1_is_read() {
         let info = info(&store).await.unwrap();
         assert_eq!(info.layer_id, *b"a golden layer 1");
         assert_eq!((info.sector_count, info.shown_below), (24, 18));
-        let report = check(&store, |_, _| ()).await.unwrap();
+        let report = check(&store, |_, _| ControlFlow::Continue(()))
+            .await
+            .unwrap();
         assert_eq!(report.condition, Condition::Crashed);
         assert_eq!((report.data_sectors, report.zero_sectors), (2, 1 + 6));
         let layer = DurableLayer::open(store, &few_pages()).await.unwrap();

@@ -10,6 +10,9 @@ use disklayer_durable::{
 };
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
+use std::ops::ControlFlow;
+
+const GO: ControlFlow<()> = ControlFlow::Continue(());
 
 async fn write(layer: &DurableLayer, sector: u64, byte: u8) {
     let data = [byte; 512];
@@ -41,7 +44,10 @@ async fn filled(store: &Disk) -> DurableLayer {
 
 async fn runs(store: &Disk) -> Vec<(u64, u64, RunState)> {
     let mut runs = Vec::new();
-    let each = |run: Run| runs.push((run.sector, run.sector_count, run.state));
+    let each = |run: Run| {
+        runs.push((run.sector, run.sector_count, run.state));
+        GO
+    };
     map(store, each).await.unwrap();
     runs
 }
@@ -68,7 +74,7 @@ fn a_check_tells_a_clean_a_crashed_and_a_damaged_layer_apart() {
         let store = store(1, 512).await;
         let layer = filled(&store).await;
         layer.sync_cache().await.unwrap();
-        let report = check(&store, |_, _| ()).await.unwrap();
+        let report = check(&store, |_, _| GO).await.unwrap();
         assert_eq!(report.condition, Condition::Crashed);
         assert_eq!(report.damage, []);
         let counts = [
@@ -80,12 +86,17 @@ fn a_check_tells_a_clean_a_crashed_and_a_damaged_layer_apart() {
         layer.close().await.unwrap();
         drop(layer);
         let mut seen = 0;
-        let report = check(&store, |stripe, _| seen = stripe).await.unwrap();
+        let report = check(&store, |stripe, _| {
+            seen = stripe;
+            GO
+        })
+        .await
+        .unwrap();
         assert_eq!((report.condition, seen), (Condition::Clean, 4));
 
         let second_page = 8192 + 3 * 4096 + 8192;
         flip(&store, second_page + 40).await;
-        let report = check(&store, |_, _| ()).await.unwrap();
+        let report = check(&store, |_, _| GO).await.unwrap();
         assert_eq!(report.condition, Condition::Damaged);
         assert_eq!(report.damage.len(), 1);
         assert_eq!(report.damage[0].offset, second_page);
@@ -93,10 +104,10 @@ fn a_check_tells_a_clean_a_crashed_and_a_damaged_layer_apart() {
         flip(&store, second_page + 40).await;
 
         flip(&store, 4096 + 77).await;
-        let report = check(&store, |_, _| ()).await.unwrap();
+        let report = check(&store, |_, _| GO).await.unwrap();
         assert_eq!(report.damage[0].offset, 4096);
         repair(store.clone()).await.unwrap();
-        let report = check(&store, |_, _| ()).await.unwrap();
+        let report = check(&store, |_, _| GO).await.unwrap();
         assert_eq!(report.condition, Condition::Clean);
     });
 }
@@ -135,7 +146,7 @@ fn a_compacted_layer_holds_the_same_on_a_shorter_store() {
         layer.close().await.unwrap();
         drop(layer);
         let before = store.sector_count();
-        let done = compact(store.clone(), |_, _| ()).await.unwrap();
+        let done = compact(store.clone(), |_, _| GO).await.unwrap();
         assert_eq!(done.zeroed_sectors, 1);
         assert!(store.sector_count() < before);
         assert_eq!(done.store_bytes_less, (before - store.sector_count()) * 512);
@@ -143,7 +154,7 @@ fn a_compacted_layer_holds_the_same_on_a_shorter_store() {
             info(&store).await.unwrap().store_bytes,
             store.sector_count() * 512
         );
-        let report = check(&store, |_, _| ()).await.unwrap();
+        let report = check(&store, |_, _| GO).await.unwrap();
         assert_eq!(report.condition, Condition::Clean);
         assert_eq!(report.data_sectors, 5);
         let layer = DurableLayer::open(store, &few_pages()).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod check;
 mod control;
+mod layer;
 mod manual;
 mod schema;
 mod serve;
@@ -11,6 +12,10 @@ pub(crate) use check::CheckArgs;
 pub(crate) use control::{
     AddExportArgs, ControlArgs, ExportAction, ExportArgs, InspectArgs, RemoveExportArgs,
     ResizeArgs, SetArgs,
+};
+pub(crate) use layer::{
+    AnswerArgs, LayerAction, LayerArgs, LayerCheckArgs, LayerCompactArgs, LayerCreateArgs,
+    LayerInfoArgs, LayerMapArgs, LayerResizeArgs,
 };
 pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use schema::SchemaArgs;
@@ -45,6 +50,8 @@ pub(crate) enum Command {
     Copy(CopyArgs),
     /// Compare the content of two disks
     Compare(CompareArgs),
+    /// Make, look at and mend layers that keep what they hold
+    Layer(LayerArgs),
     /// Show what a running daemon is doing, as a tree
     Inspect(InspectArgs),
     /// Change a value of a running daemon

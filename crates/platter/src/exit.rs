@@ -12,11 +12,19 @@ Exit codes:
   2  the command line is wrong
   3  the configuration is wrong, or a disk in it cannot be opened
   4  `compare`: the disks differ
-  130, 143  `copy`, `compare`: SIGINT or SIGTERM ended it before it was done
+  5  `layer check`: the layer was not closed, or is in use; nothing is wrong with that
+  6  `layer check`: the layer is damaged
+  130, 143  `copy`, `compare`, `layer`: SIGINT or SIGTERM ended it before it was done
 With --run, the exit code of the command; 128 and the signal's number if a signal ended it.";
 
 /// The exit code of a comparison that found a difference.
 pub(crate) const DIFFERENT: u8 = 4;
+
+/// The exit code of a check that found a layer that was not closed.
+pub(crate) const NOT_CLOSED: u8 = 5;
+
+/// The exit code of a check that found damage.
+pub(crate) const DAMAGED: u8 = 6;
 
 /// Why the process ends before its time.
 #[derive(Debug)]

@@ -57,6 +57,7 @@ pub fn run() -> ExitCode {
         Command::Map(args) => tools::map::run(&args),
         Command::Copy(args) => tools::copy::run(&args),
         Command::Compare(args) => tools::compare::run(&args),
+        Command::Layer(args) => tools::layer::run(&args),
         Command::Inspect(args) => control::inspect(&args),
         Command::Set(args) => control::set(&args),
         Command::Export(args) => control::export(&args),

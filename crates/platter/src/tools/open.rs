@@ -57,7 +57,7 @@ pub(crate) fn find<'a>(
     };
     let description = as_disk(description, resolver);
     let description = match create_bytes {
-        Some(size_bytes) => created_if_missing(description, size_bytes)?,
+        Some(size_bytes) => created_if_missing(description, Path::new(""), size_bytes)?,
         None => description,
     };
     let config = Config::from_description(&name, &description).map_err(Failure::configuration)?;
@@ -68,6 +68,52 @@ pub(crate) fn find<'a>(
         index: 0,
         base_dir: PathBuf::new(),
     })
+}
+
+/// Finds the store of a durable layer: what `endpoint` names, or, if that is a stack with one durable layer, the store of that. A raw
+/// image has sectors of this size, if it is given and the description gives none.
+///
+/// # Errors
+/// As for [`find`]; and if there are several durable layers.
+pub(crate) fn find_store<'a>(
+    endpoint: &Endpoint,
+    resolver: &'a ResourceResolver,
+    sector_size: Option<u32>,
+) -> Result<Found<'a>, Failure> {
+    let found = find(endpoint, resolver, None)?;
+    let description = found.description();
+    let mut stores = Vec::new();
+    stores_in(&description, &mut stores);
+    let mut store = match &stores[..] {
+        [] => description.clone(),
+        [store] => (*store).clone(),
+        several => {
+            return Err(Failure::configuration(format!(
+                "{}: {} durable layers are in it; name the store of the one that is meant",
+                found.name,
+                several.len()
+            )));
+        }
+    };
+    if let Some(fields) = store.as_object_mut()
+        && fields.get("type").is_some_and(|id| id == "file")
+        && let Some(sector_size) = sector_size
+    {
+        fields.entry("sector_size").or_insert(sector_size.into());
+    }
+    found.described(store)
+}
+
+/// The stores of the durable layers in a description; not those of layers that lie in a store.
+fn stores_in<'v>(value: &'v Value, stores: &mut Vec<&'v Value>) {
+    match value {
+        Value::Object(fields) if fields.get("type").is_some_and(|id| id == "durable") => {
+            stores.extend(fields.get("store"));
+        }
+        Value::Object(fields) => fields.values().for_each(|value| stores_in(value, stores)),
+        Value::Array(values) => values.iter().for_each(|value| stores_in(value, stores)),
+        _ => {}
+    }
 }
 
 /// The export that is meant: without a name, the only one, or the one that a client gets that asks for none.
@@ -127,12 +173,16 @@ fn as_disk(description: Value, resolver: &ResourceResolver) -> Value {
 }
 
 /// Lets a raw image be made where there is none. Where the description says more about that, it has its way.
-fn created_if_missing(mut description: Value, size_bytes: u64) -> Result<Value, Failure> {
+fn created_if_missing(
+    mut description: Value,
+    base_dir: &Path,
+    size_bytes: u64,
+) -> Result<Value, Failure> {
     let Some(fields) = description.as_object_mut() else {
         return Ok(description);
     };
     if let Some(path) = path_of_image(fields)
-        && is_missing_or_empty(&path)?
+        && is_missing_or_empty(&base_dir.join(path))?
     {
         fields.insert("create".to_owned(), true.into());
         fields.insert("size".to_owned(), size_bytes.into());
@@ -161,7 +211,35 @@ fn is_missing_or_empty(path: &Path) -> Result<bool, Failure> {
     }
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    /// The same, described in another way.
+    fn described(self, description: Value) -> Result<Self, Failure> {
+        // Without a document there is no line to name.
+        let config = match self.base_dir == Path::new("") {
+            true => Config::from_description(&*self.name, &description),
+            false => Config::from_text(&*self.name, description.to_string(), &*self.base_dir),
+        };
+        Ok(Self {
+            config: config.map_err(Failure::configuration)?,
+            index: 0,
+            ..self
+        })
+    }
+
+    /// The same; a raw image that is missing or empty will be made, so many bytes long.
+    ///
+    /// # Errors
+    /// If it cannot be told whether there is one.
+    pub(crate) fn made_if_missing(self, size_bytes: u64) -> Result<Found<'a>, Failure> {
+        let description = created_if_missing(self.description(), &self.base_dir, size_bytes)?;
+        self.described(description)
+    }
+
+    /// The size of a sector, where the description says so.
+    pub(crate) fn sector_size(&self) -> Option<u64> {
+        self.description().get("sector_size")?.as_u64()
+    }
+
     /// What is written in the description: that the disk takes no writes.
     pub(crate) fn is_described_as_read_only(&self) -> bool {
         let says_so = |value: &Value| value.get("read_only") == Some(&Value::Bool(true));
@@ -261,7 +339,7 @@ mod tests {
         std::fs::write(dir.path().join("full"), "x").unwrap();
         std::fs::write(dir.path().join("empty"), "").unwrap();
         for (name, is_made) in [("missing", true), ("empty", true), ("full", false)] {
-            let made = created_if_missing(at(name), 1024).unwrap();
+            let made = created_if_missing(at(name), Path::new(""), 1024).unwrap();
             assert_eq!(
                 made["create"] == true && made["size"] == 1024,
                 is_made,
@@ -270,6 +348,9 @@ mod tests {
         }
         let mut own_way = at("missing");
         own_way["create"] = false.into();
-        assert_eq!(created_if_missing(own_way.clone(), 1024).unwrap(), own_way);
+        assert_eq!(
+            created_if_missing(own_way.clone(), Path::new(""), 1024).unwrap(),
+            own_way
+        );
     }
 }

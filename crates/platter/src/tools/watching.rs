@@ -5,6 +5,7 @@ use crate::signals;
 use crate::transfer::{Effort, Fault, Side, Watch};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -15,6 +16,8 @@ pub(crate) struct Watching {
     /// The signal that asked for the end; 0 if none did.
     signal: Arc<AtomicI32>,
 }
+
+const STEPS_TEMPLATE: &str = "{msg} {bar:30} {percent}% {eta} left";
 
 const TEMPLATE: &str = "{msg} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left";
 
@@ -28,7 +31,6 @@ impl Watching {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
-        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well written");
         let signal = Arc::new(AtomicI32::new(0));
         let seen = Arc::clone(&signal);
         let stop = move |signal| {
@@ -37,15 +39,36 @@ impl Watching {
             signals::log_stopping();
         };
         signals::on_stop(stop, || {}).map_err(Failure::running)?;
-        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        let bar = ProgressBar::with_draw_target(None, target);
         Ok(Self { bar, signal })
     }
 
     /// A run of so many bytes begins.
     pub(crate) fn begin(&self, what: &'static str, len_bytes: u64) {
-        self.bar.reset();
-        self.bar.set_length(len_bytes);
+        self.start_over(what, len_bytes, TEMPLATE);
+    }
+
+    fn start_over(&self, what: &'static str, length: u64, template: &str) {
+        let style = ProgressStyle::with_template(template).expect("the template is well written");
+        self.bar.set_style(style);
         self.bar.set_message(what);
+        self.bar.reset();
+        self.bar.set_length(length);
+    }
+
+    /// A run begins whose length it will tell itself.
+    pub(crate) fn begin_steps(&self, what: &'static str) {
+        self.start_over(what, 1, STEPS_TEMPLATE);
+    }
+
+    /// So many steps of so many are done; whether to go on.
+    pub(crate) fn step(&self, done: u64, all: u64) -> ControlFlow<()> {
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+        match self.is_stopped() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     /// The last run has ended: the bar makes room for what is said of it.
@@ -107,6 +130,12 @@ fn request_size(text: &str) -> Result<u64, String> {
 }
 
 impl EffortArgs {
+    /// What is done at once unless the command line says something else.
+    pub(crate) const DEFAULT: Effort = Effort {
+        depth: 8,
+        chunk_bytes: 1 << 20,
+    };
+
     pub(crate) fn effort(self) -> Effort {
         Effort {
             depth: self.requests.into(),

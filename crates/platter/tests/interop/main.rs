@@ -14,6 +14,8 @@ mod cost;
 mod fat;
 mod filesystem;
 mod hostile;
+mod layers;
+mod layers_full;
 mod libnbd;
 mod life;
 mod load;

@@ -30,6 +30,27 @@ fn a_cache_over_a_slow_base_works_as_written() {
 }
 
 #[test]
+fn a_machine_keeps_its_changes_as_written() {
+    try_page(include_str!(
+        "../../../../docs/cookbook/a-machine-that-keeps-its-changes.md"
+    ));
+}
+
+#[test]
+fn a_machine_is_reset_as_written() {
+    try_page(include_str!(
+        "../../../../docs/cookbook/reset-by-dropping-a-layer.md"
+    ));
+}
+
+#[test]
+fn a_cache_survives_as_written() {
+    try_page(include_str!(
+        "../../../../docs/cookbook/a-cache-that-survives.md"
+    ));
+}
+
+#[test]
 fn one_image_for_many_machines_works_as_written() {
     try_page(include_str!(
         "../../../../docs/cookbook/one-image-many-machines.md"

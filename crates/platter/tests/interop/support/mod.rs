@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod process;
+pub(crate) mod small;
 pub(crate) mod tool;
 
 pub(crate) use client::Client;
