@@ -101,12 +101,26 @@ pub(crate) async fn recover(store: &Disk, superblock: &Superblock) -> Result<Rec
         .read_vectored(&host.buffers(), layout.store_sector(begin))
         .await?;
     drop(host);
-    scan(&log, superblock, layout.sectors_within(have))
+    let mut recovered = scan(&log, superblock);
+    keep_places(&mut recovered, &layout, have)?;
+    Ok(recovered)
+}
+
+/// Every image has its place in a store of so many bytes, or is let go: that of a stripe which neither the layer nor the store has any
+/// more. Beyond the end of the layer the store may be of any length (F8).
+fn keep_places(recovered: &mut Recovered, layout: &Layout, have: u64) -> Result<(), OpenError> {
+    let stripes_max = layout.stripes_with_pages(have);
+    let stripes = layout.stripe_count(recovered.sizes.sector_count);
+    let mut images = recovered.images.iter();
+    if let Some((_, image)) = images.find(|(stripe, _)| (stripes_max..stripes).contains(stripe)) {
+        return Err(OpenError::Log(layout.log_offset(image.block)));
+    }
+    recovered.images.retain(|stripe, _| *stripe < stripes_max);
+    Ok(())
 }
 
 /// The entries of the log, from the beginning to the first that is not whole, of another log, or older than the one before it (D5).
-fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recovered, OpenError> {
-    let layout: Layout = superblock.layout;
+fn scan(log: &[u8], superblock: &Superblock) -> Recovered {
     let mut recovered = Recovered {
         images: HashMap::new(),
         position: 0,
@@ -116,7 +130,6 @@ fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recover
             shown_below: superblock.shown_below,
         },
     };
-    let stripes_max = layout.stripe_count(sectors_max);
     let mut rest = log;
     while let Some((entry, after)) = Entry::decode(rest) {
         let is_next = entry.log_generation == superblock.log_generation
@@ -126,13 +139,9 @@ fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recover
             break;
         }
         for (index, stripe) in (1..).zip(&entry.stripes) {
-            let block = recovered.position + index;
-            if *stripe >= stripes_max {
-                return Err(OpenError::Log(layout.log_offset(block)));
-            }
             let place = ImagePlace {
                 log_generation: entry.log_generation,
-                block,
+                block: recovered.position + index,
             };
             recovered.images.insert(*stripe, place);
         }
@@ -144,5 +153,5 @@ fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recover
         };
         rest = after;
     }
-    Ok(recovered)
+    recovered
 }
