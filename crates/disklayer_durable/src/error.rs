@@ -51,6 +51,12 @@ pub enum OpenError {
     /// Neither superblock is one of a durable layer.
     #[error("the store holds no durable layer: format it first, or give another store")]
     NotALayer,
+    /// It was to be made, and the store holds something else.
+    #[error(
+        "the store holds no durable layer, and is not empty: it has something at byte {0}; name another store, or, if none of that is \
+         needed, format it yourself"
+    )]
+    NotEmpty(u64),
     /// Both superblocks are damaged.
     #[error("both superblocks are damaged, at byte 0: {first}; at byte 4096: {second}")]
     Superblocks {

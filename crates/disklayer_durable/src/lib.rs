@@ -31,6 +31,7 @@
 //! that failed is made good by the next one; if the store takes no more changes then, neither does the layer.
 
 mod attach;
+mod blank;
 mod cache;
 mod change;
 mod core;

@@ -49,8 +49,18 @@ impl DurableLayer {
     }
 }
 
-/// The newer of the right superblocks, and which copy it is.
+/// The newer of the right superblocks, and which copy it is, of a layer on a store that has its sectors.
 pub(crate) async fn superblock(store: &Disk) -> Result<(Superblock, usize), OpenError> {
+    let (superblock, copy) = newest(store).await?;
+    let (layer, store) = (superblock.layout.sector_size, store.sector_size());
+    match layer == store {
+        true => Ok((superblock, copy)),
+        false => Err(OpenError::SectorSize { layer, store }),
+    }
+}
+
+/// The newer of the right superblocks, and which copy it is.
+pub(crate) async fn newest(store: &Disk) -> Result<(Superblock, usize), OpenError> {
     let have = store.sector_count() << store.sector_shift();
     let need = 2 * BLOCK_BYTES as u64;
     if store.sector_size() as usize > BLOCK_BYTES || have < need {
@@ -79,11 +89,7 @@ pub(crate) async fn superblock(store: &Disk) -> Result<(Superblock, usize), Open
             },
         });
     };
-    let (layer, store) = (superblock.layout.sector_size, store.sector_size());
-    match layer == store {
-        true => Ok((superblock, copy)),
-        false => Err(OpenError::SectorSize { layer, store }),
-    }
+    Ok((superblock, copy))
 }
 
 /// What the log says.

@@ -16,7 +16,7 @@ pub struct DurableLayerHandle {
     /// What it is for. A cache is emptied where an overlay is refused.
     #[serde(default)]
     pub role: DurableRole,
-    /// Make the layer, if the store holds none: whatever else it holds is lost.
+    /// Make the layer, if the store holds none, and nothing else: its first MiB must be zero.
     #[serde(default)]
     pub create: bool,
     /// The size of the layer when it is made; that of the layer below, if not given.
