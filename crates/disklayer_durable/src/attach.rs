@@ -161,6 +161,9 @@ impl LayerAttach for LazyDurableLayer {
     type Layer = DurableLayer;
 
     async fn attach(self, lower: Option<DiskLayerMetadata>) -> Result<DurableLayer, OpenError> {
+        if self.is_cache() && lower.is_none() {
+            return Err(OpenError::CopyOfNothing(self.role));
+        }
         let binding = Binding::of(lower);
         let layout = match self.find(&binding).await? {
             Held::Layer(layer) => {

@@ -111,6 +111,12 @@ pub enum OpenError {
         /// What was asked for.
         asked: Role,
     },
+    /// It would hold the only copy of what is written.
+    #[error(
+        "the layer is used as {0}, which is a copy and may be emptied, but there is nothing below it: use it as an overlay, or put it \
+         above what it is a copy of"
+    )]
+    CopyOfNothing(Role),
     /// It could not be formatted first.
     #[error(transparent)]
     Format(#[from] FormatError),

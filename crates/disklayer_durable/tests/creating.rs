@@ -172,3 +172,18 @@ fn a_cache_without_superblocks_is_emptied_only_if_it_can_be_seen_that_it_is_one(
         layer.await.unwrap();
     });
 }
+
+#[test]
+fn a_cache_of_nothing_is_refused() {
+    block_on(async {
+        for role in [Role::ReadCache, Role::WriteThrough] {
+            let mut options = tight(50, 512);
+            options.role = role;
+            let store = used(&options).await;
+            let before = bytes_of(&store).await;
+            let error = lazy(&store, role).attach(None).await.unwrap_err();
+            assert!(error.to_string().contains("nothing below"), "{error}");
+            assert!(bytes_of(&store).await == before, "{role}");
+        }
+    });
+}
