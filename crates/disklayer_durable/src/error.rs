@@ -91,6 +91,12 @@ pub enum OpenError {
         "the log is damaged: at byte {0} of the store it has an image of a stripe that the store does not have"
     )]
     Log(u64),
+    /// An entry of the log that was durable is not whole any more.
+    #[error(
+        "the log is damaged: what begins at byte {0} of the store was durable, and cannot be read; changes that were flushed are lost: \
+         restore the layer from a copy"
+    )]
+    LogRot(u64),
     /// It lies on something else than it did.
     #[error(
         "the layer was made for another lower disk ({recorded}), and now lies on {found}: force it, or give it its own"

@@ -12,7 +12,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::{Entry, IMAGES_MAX};
+pub(crate) use entry::{Entry, IMAGES_MAX, blocks};
 pub(crate) use layout::Layout;
 pub(crate) use page::{PageContent, decode_page, encode_page};
 pub(crate) use states::{State, States};

@@ -11,6 +11,7 @@
 //!   is written before it, and so is not believed.
 //! - D6: nothing rests on what opening has found before a flush has made that durable.
 //! - D7: one job runs at a time, each an operation that whoever waits for it can finish.
+//! - D8: an entry says how much of the log is durable before it is written. None of that is written over before the log begins anew.
 
 use crate::core::{Core, Sizes, other, write_bytes};
 use crate::format::{
@@ -296,7 +297,7 @@ async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Resul
         let said = if is_last { sizes } else { state.logged };
         let part = snapshot.pages.range(next..next + count);
         let sequence = core.journal.next_sequence();
-        let entry = entry_of(core, &state.superblock, part, sequence, said);
+        let entry = entry_of(core, &state, part, sequence, said);
         write_bytes(&core.store, core.layout.log_offset(position), &entry).await?;
         let log_generation = state.superblock.log_generation;
         written.extend((0..count as u32).map(|index| ImagePlace {
@@ -314,17 +315,19 @@ async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Resul
 /// The bytes of an entry.
 fn entry_of<'a>(
     core: &Core,
-    superblock: &Superblock,
+    state: &State,
     pages: impl Iterator<Item = &'a Snapped>,
     sequence: u64,
     sizes: Sizes,
 ) -> Vec<u8> {
     let mut entry = Entry {
-        log_generation: superblock.log_generation,
+        log_generation: state.superblock.log_generation,
         sequence,
         epoch: core.epoch,
         sector_count: sizes.sector_count,
         shown_below: sizes.shown_below,
+        // D8
+        durable_blocks: state.position,
         stripes: Vec::new(),
     };
     let mut bytes = vec![0; BLOCK_BYTES];

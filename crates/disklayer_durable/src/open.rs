@@ -2,7 +2,9 @@
 
 use crate::core::{Core, Sizes, read_block};
 use crate::error::OpenError;
-use crate::format::{BLOCK_BYTES, BadSuperblock, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock};
+use crate::format::{
+    BLOCK_BYTES, BadSuperblock, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock, blocks,
+};
 use crate::journal::{ImagePlace, Journal, Recovered};
 use crate::layer::DurableLayer;
 use disk_backend::Disk;
@@ -108,6 +110,9 @@ pub(crate) async fn recover(store: &Disk, superblock: &Superblock) -> Result<Rec
         .await?;
     drop(host);
     let mut recovered = scan(&log, superblock);
+    if has_lost(&log, superblock, &recovered) {
+        return Err(OpenError::LogRot(layout.log_offset(recovered.position)));
+    }
     keep_places(&mut recovered, &layout, have)?;
     Ok(recovered)
 }
@@ -138,10 +143,7 @@ fn scan(log: &[u8], superblock: &Superblock) -> Recovered {
     };
     let mut rest = log;
     while let Some((entry, after)) = Entry::decode(rest) {
-        let is_next = entry.log_generation == superblock.log_generation
-            && entry.epoch == superblock.epoch
-            && entry.sequence > recovered.sequence;
-        if !is_next {
+        if !is_later(&entry, superblock, recovered.sequence) {
             break;
         }
         for (index, stripe) in (1..).zip(&entry.stripes) {
@@ -160,4 +162,20 @@ fn scan(log: &[u8], superblock: &Superblock) -> Recovered {
         rest = after;
     }
     recovered
+}
+
+/// Whether an entry was written into this log after one with this sequence number.
+fn is_later(entry: &Entry, superblock: &Superblock, sequence: u64) -> bool {
+    entry.log_generation == superblock.log_generation
+        && entry.epoch == superblock.epoch
+        && entry.sequence > sequence
+}
+
+/// Whether the log goes on behind the entry that was found to be its last: a later one knows that what lies between was durable (D8), so
+/// that is damage, and not what a crash has torn.
+fn has_lost(log: &[u8], superblock: &Superblock, found: &Recovered) -> bool {
+    let rest = &log[found.position as usize * BLOCK_BYTES..];
+    let later = blocks(rest).skip(1).filter_map(Entry::decode_header);
+    let mut later = later.filter(|entry| is_later(entry, superblock, found.sequence));
+    later.any(|entry| entry.durable_blocks > found.position)
 }
