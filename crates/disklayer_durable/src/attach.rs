@@ -120,9 +120,7 @@ impl LazyDurableLayer {
         }
         match DurableLayer::open(self.store.clone(), &self.options).await {
             Ok(layer) => Ok(Held::Layer(layer)),
-            // What a newer program keeps is not ours to throw away.
-            Err(error @ (OpenError::Store(_) | OpenError::Newer(_))) => Err(error),
-            Err(error) if self.is_cache() => useless(error.to_string()),
+            Err(error) if self.is_cache() && error.is_damage() => useless(error.to_string()),
             Err(error) => Err(error),
         }
     }

@@ -139,12 +139,18 @@ impl Core {
                 Some(image) => self.layout.log_offset(image.block),
                 None => self.layout.page_offset(stripe),
             };
-            let block = self.read_block(offset).await?;
+            let sectors = self.layout.stripe_sectors;
+            let content = match self.read_block(offset).await {
+                Ok(block) => decode_page(&block, self.epoch, stripe, sectors),
+                Err(DiskError::MediumError(..)) if self.is_copy(stripe) => {
+                    PageContent::Damaged("the store cannot read it")
+                }
+                Err(error) => return Err(error),
+            };
             if self.journal.image_of(stripe) != image {
                 continue;
             }
-            let sectors = self.layout.stripe_sectors;
-            let (states, has_place) = match decode_page(&block, self.epoch, stripe, sectors) {
+            let (states, has_place) = match content {
                 PageContent::States(states) => (states, true),
                 PageContent::Never { is_blank } => (States::new(sectors), !is_blank),
                 // It may have been half of what somebody else was writing.
@@ -168,9 +174,11 @@ impl Core {
         }
     }
 
-    /// Whether all that a stripe may hold are copies of what lies below.
+    /// Whether all that a stripe may hold, up to the end of the layer, are copies of what lies below.
     fn is_copy(&self, stripe: u64) -> bool {
         let end = (stripe + 1).saturating_mul(u64::from(self.layout.stripe_sectors));
+        // The size first: a shrink that comes between lowers the mark before it.
+        let end = end.min(self.sector_count());
         self.role != Role::Overlay && end <= self.shown_below()
     }
 

@@ -44,6 +44,17 @@ pub enum FormatError {
     Store(#[from] DiskError),
 }
 
+impl OpenError {
+    /// Whether it lies in what the store holds. What a newer program keeps is not ours to throw away, and a store that fails may heal.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(DiskError::MediumError(..)) => true,
+            Self::Store(_) | Self::Newer(_) => false,
+            _ => true,
+        }
+    }
+}
+
 /// Why a store cannot be opened as a layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -7,7 +7,7 @@ use crate::format::{
 };
 use crate::journal::{ImagePlace, Journal, Recovered};
 use crate::layer::DurableLayer;
-use disk_backend::Disk;
+use disk_backend::{Disk, DiskError};
 use scsi_buffers::HostBuffers;
 use std::collections::HashMap;
 
@@ -70,8 +70,7 @@ pub(crate) async fn newest(store: &Disk) -> Result<(Superblock, usize), OpenErro
     }
     let mut copies = Vec::new();
     for offset in SUPERBLOCK_OFFSETS {
-        let block = read_block(store, offset).await?;
-        copies.push(Superblock::decode(&block));
+        copies.push(read_superblock(store, offset).await?);
     }
     let newer = copies.iter().filter_map(|copy| copy.as_ref().err());
     if let Some(newer) = newer.clone().find(|bad| bad.is_newer()) {
@@ -92,6 +91,18 @@ pub(crate) async fn newest(store: &Disk) -> Result<(Superblock, usize), OpenErro
         });
     };
     Ok((superblock, copy))
+}
+
+/// A copy of the superblock, or what is wrong with it: one that the medium has lost is not worse than one that is damaged.
+pub(crate) async fn read_superblock(
+    store: &Disk,
+    offset: u64,
+) -> Result<Result<Superblock, BadSuperblock>, DiskError> {
+    match read_block(store, offset).await {
+        Ok(block) => Ok(Superblock::decode(&block)),
+        Err(DiskError::MediumError(..)) => Ok(Err(BadSuperblock::Unreadable)),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the log says.

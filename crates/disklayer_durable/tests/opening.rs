@@ -265,3 +265,56 @@ fn a_cache_is_emptied_where_an_overlay_is_refused() {
         }
     });
 }
+
+/// What the medium has lost, of a cache of ten sectors in stripes of eight that was closed: a sector of the store.
+async fn cache_without(lost: u64) -> DurableLayer {
+    let ram = store(1, 512).await;
+    let mut options = tight(10, 512);
+    options.role = Role::ReadCache;
+    let layer = layer_on(&ram, &options, &few_pages()).await;
+    write(&layer, 0, 7).await.unwrap();
+    write(&layer, 9, 7).await.unwrap();
+    layer.close().await.unwrap();
+    drop(layer);
+    let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+    let rule = Rule::new(Action::Error(InjectedError::UnrecoveredReadError)).on([Operation::Read]);
+    control.add(rule.sectors(lost, 1).times(1)).unwrap();
+    let lazy = LazyDurableLayer::new(Disk::new(faulty).unwrap());
+    let lazy = lazy.with_role(Role::ReadCache);
+    lazy.attach(Some(lower(10))).await.unwrap()
+}
+
+#[test]
+fn a_cache_is_emptied_of_what_the_medium_has_lost() {
+    block_on(async {
+        // A superblock, the log, each of the pages.
+        for (lost, expected) in [
+            (0, [Some(7), Some(7)]),
+            (8192 / 512, [None, None]),
+            (FIRST_PAGE / 512, [None, Some(7)]),
+            ((FIRST_PAGE + 8192) / 512, [Some(7), None]),
+        ] {
+            let layer = cache_without(lost).await;
+            let found = [read(&layer, 0).await, read(&layer, 9).await];
+            assert_eq!(found.map(Result::unwrap), expected, "{lost}");
+        }
+    });
+}
+
+#[test]
+fn the_last_page_of_a_cache_may_be_damaged_as_any_other() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let mut options = tight(10, 512);
+        options.role = Role::ReadCache;
+        let layer = layer_on(&store, &options, &few_pages()).await;
+        write(&layer, 9, 7).await.unwrap();
+        layer.close().await.unwrap();
+        drop(layer);
+        flip(&store, FIRST_PAGE + 8192 + 40).await;
+        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        assert_eq!(read(&layer, 9).await.unwrap(), None);
+        write(&layer, 9, 8).await.unwrap();
+        assert_eq!(read(&layer, 9).await.unwrap(), Some(8));
+    });
+}
