@@ -18,6 +18,7 @@ use crate::format::{
     BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, SUPERBLOCK_OFFSETS, States, Superblock,
     decode_page, encode_page,
 };
+use crate::joint::Joint;
 use crate::page::{Page, Work};
 use disk_backend::DiskError;
 use operation::Operation;
@@ -71,14 +72,7 @@ struct Queue {
     /// The job that was queued last.
     tail: Option<Arc<Work>>,
     /// A flush that has not begun.
-    joinable: Option<Arc<Flush>>,
-}
-
-/// A flush, which many may wait for.
-#[derive(Debug)]
-struct Flush {
-    work: Arc<Work>,
-    outcome: Arc<Mutex<Option<Result<(), DiskError>>>>,
+    joinable: Option<Arc<Joint>>,
 }
 
 /// What recovery found in the log.
@@ -182,25 +176,18 @@ impl Queue {
 
 /// Makes durable what completed before the call (C5): with others that came before the flush began.
 pub(crate) async fn flush(core: &Arc<Core>) -> Result<(), DiskError> {
-    let flush = join(core);
-    flush.work.finish().await;
-    let outcome = flush.outcome.lock();
-    match &*outcome {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(again(error)),
-        None => Err(other("the flush panicked in another request")),
-    }
+    let result = join(core).finish().await;
+    result.unwrap_or_else(|| Err(other("the flush panicked in another request")))
 }
 
 /// A flush that has not begun.
-fn join(core: &Arc<Core>) -> Arc<Flush> {
+fn join(core: &Arc<Core>) -> Arc<Joint> {
     let mut queue = core.journal.queue.lock();
     if let Some(flush) = &queue.joinable {
         return Arc::clone(flush);
     }
-    let outcome = Arc::new(Mutex::new(None));
-    let work = {
-        let (core, outcome) = (Arc::clone(core), Arc::clone(&outcome));
+    let flush = Joint::new(|outcome| {
+        let core = Arc::clone(core);
         queue.push(Box::pin(async move {
             // Nobody else begins a flush that can be joined while this one is waited for.
             core.journal.queue.lock().joinable = None;
@@ -208,8 +195,7 @@ fn join(core: &Arc<Core>) -> Arc<Flush> {
             *outcome.lock() = Some(result);
             Ok(())
         }))
-    };
-    let flush = Arc::new(Flush { work, outcome });
+    });
     queue.joinable = Some(Arc::clone(&flush));
     flush
 }
@@ -477,19 +463,5 @@ impl Drop for Snapshot<'_> {
             inner.emptied.extend(snapped.emptied);
             self.core.note_dirty(&mut inner, snapped.page.stripe);
         }
-    }
-}
-
-/// An error for one more of those who waited.
-pub(crate) fn again(error: &DiskError) -> DiskError {
-    let same = |error: &std::io::Error| std::io::Error::new(error.kind(), error.to_string());
-    match error {
-        DiskError::NoSpace => DiskError::NoSpace,
-        DiskError::ReadOnly => DiskError::ReadOnly,
-        DiskError::IllegalBlock => DiskError::IllegalBlock,
-        DiskError::Unsupported => DiskError::Unsupported,
-        DiskError::MediumError(error, details) => DiskError::MediumError(same(error), *details),
-        DiskError::Io(error) => DiskError::Io(same(error)),
-        error => DiskError::Io(std::io::Error::other(error.to_string())),
     }
 }

@@ -38,6 +38,7 @@ mod core;
 mod create;
 mod error;
 mod format;
+mod joint;
 mod journal;
 mod layer;
 mod look;

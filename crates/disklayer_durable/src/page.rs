@@ -13,6 +13,7 @@
 //! - P5: each clear that takes data away is counted: who read the data in the store meanwhile looks again.
 
 use crate::format::{State, States};
+use crate::joint::Joint;
 use disk_backend::DiskError;
 use operation::Operation;
 use parking_lot::{Mutex, MutexGuard};
@@ -46,7 +47,7 @@ pub(crate) struct Inner {
     /// Whether there is room for it in its place (P4).
     pub(crate) has_place: bool,
     /// What makes that room.
-    pub(crate) placing: Option<Arc<Work>>,
+    pub(crate) placing: Option<Arc<Joint>>,
     /// How many clears took data away (P5).
     pub(crate) clears: u64,
     busy: SmallVec<[Busy; 2]>,
@@ -167,19 +168,21 @@ impl Inner {
     /// Adds all work there is.
     pub(crate) fn add_work(&self, to: &mut Vec<Arc<Work>>) {
         to.extend(self.busy.iter().filter_map(|busy| busy.work.clone()));
-        to.extend(self.placing.clone());
+        to.extend(self.placing.iter().map(|placing| Arc::clone(&placing.work)));
     }
 
     /// Whether there is room for it, when what made the room is over.
     pub(crate) fn has_place_now(&mut self) -> bool {
-        self.placing.take_if(|placing| placing.is_done());
+        self.placing.take_if(|placing| placing.work.is_done());
         self.has_place
     }
 
     /// Lets go of all work, which then is not finished.
     pub(crate) fn abandon(&mut self) -> Vec<Arc<Work>> {
         let work = self.busy.iter_mut().filter_map(|busy| busy.work.take());
-        work.chain(self.placing.take()).collect()
+        let placing = self.placing.take();
+        work.chain(placing.map(|placing| Arc::clone(&placing.work)))
+            .collect()
     }
 
     /// Where the part of `sectors` begins and ends, from `from` on, that nothing is under way in.

@@ -10,7 +10,7 @@ use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo, SectorBitmap, Sector
 use disklayer_durable::{
     DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format,
 };
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, yield_now, zip};
 use scsi_buffers::HostBuffers;
 
 async fn write(layer: &DurableLayer, sector: u64, byte: u8) -> Result<(), DiskError> {
@@ -316,5 +316,38 @@ fn the_last_page_of_a_cache_may_be_damaged_as_any_other() {
         assert_eq!(read(&layer, 9).await.unwrap(), None);
         write(&layer, 9, 8).await.unwrap();
         assert_eq!(read(&layer, 9).await.unwrap(), Some(8));
+    });
+}
+
+#[test]
+fn each_of_those_who_write_to_a_stripe_first_is_told_that_the_store_is_full() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let (full, full_control) =
+            FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+        let full = Disk::new(full).unwrap();
+        let (slow, control) = FaultDisk::new(full, FaultOptions::new(7, Clock::real())).unwrap();
+        let layer = layer_on(&Disk::new(slow).unwrap(), &tight(32, 512), &few_pages()).await;
+        write(&layer, 0, 1).await.unwrap();
+        let second = |action| {
+            let rule = Rule::new(action).on([Operation::Write]);
+            rule.sectors((FIRST_PAGE + 8192) / 512, 16)
+        };
+        let no_space = Action::Error(InjectedError::NoSpace);
+        full_control.add(second(no_space)).unwrap();
+        let held = control.add(second(Action::Hold)).unwrap();
+        // All are at it before the store answers.
+        let writers = zip(
+            write(&layer, 9, 2),
+            zip(write(&layer, 10, 2), write(&layer, 11, 2)),
+        );
+        let (results, ()) = zip(writers, async {
+            yield_now().await;
+            control.remove(held).unwrap();
+        })
+        .await;
+        for result in [results.0, results.1.0, results.1.1] {
+            assert!(matches!(result, Err(DiskError::NoSpace)), "{result:?}");
+        }
     });
 }
