@@ -14,6 +14,7 @@
 //! - D8: an entry says how much of the log is durable before it is written. None of that is written over before the log begins anew.
 
 use crate::core::{Core, Sizes, other, write_bytes};
+use crate::emptied::{Emptied, Ranges};
 use crate::format::{
     BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, SUPERBLOCK_OFFSETS, States, Superblock,
     decode_page, encode_page,
@@ -25,7 +26,6 @@ use operation::Operation;
 use parking_lot::Mutex;
 use planted::Bug;
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,7 +48,7 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     queue: Mutex<Queue>,
     /// What was cleared, and whose record is durable: may be punched.
-    emptied: Mutex<Vec<(u64, Range<u32>)>>,
+    pub(crate) emptied: Mutex<Emptied>,
 }
 
 /// What only the job that runs changes.
@@ -93,7 +93,7 @@ struct Snapshot<'a> {
 struct Snapped {
     page: Arc<Page>,
     states: States,
-    emptied: Vec<Range<u32>>,
+    emptied: Ranges,
 }
 
 impl Journal {
@@ -157,11 +157,6 @@ impl Journal {
         let mut queue = self.queue.lock();
         let flush = queue.joinable.take().map(|flush| Arc::clone(&flush.work));
         queue.tail.take().into_iter().chain(flush).collect()
-    }
-
-    /// Takes something that may be punched.
-    pub(crate) fn take_emptied(&self) -> Option<(u64, Range<u32>)> {
-        self.emptied.lock().pop()
     }
 }
 
@@ -350,8 +345,7 @@ async fn confirm(
         let stripe = snapped.page.stripe;
         core.journal.images.lock().insert(stripe, image);
         snapped.page.lock().is_logging = false;
-        let emptied = snapped.emptied.into_iter().map(|range| (stripe, range));
-        core.journal.emptied.lock().extend(emptied);
+        core.journal.emptied.lock().add(stripe, snapped.emptied);
     }
     Ok(())
 }
@@ -460,7 +454,7 @@ impl Drop for Snapshot<'_> {
         for snapped in self.pages.drain(..) {
             let mut inner = snapped.page.lock();
             inner.is_logging = false;
-            inner.emptied.extend(snapped.emptied);
+            inner.emptied.add_all(snapped.emptied);
             self.core.note_dirty(&mut inner, snapped.page.stripe);
         }
     }

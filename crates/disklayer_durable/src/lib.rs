@@ -36,6 +36,7 @@ mod cache;
 mod change;
 mod core;
 mod create;
+mod emptied;
 mod error;
 mod format;
 mod joint;

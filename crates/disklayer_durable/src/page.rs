@@ -12,6 +12,7 @@
 //! - P4: a page is dirty only if there is room for it in its place on the store.
 //! - P5: each clear that takes data away is counted: who read the data in the store meanwhile looks again.
 
+use crate::emptied::Ranges;
 use crate::format::{State, States};
 use crate::joint::Joint;
 use disk_backend::DiskError;
@@ -24,9 +25,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work on a page that others can finish.
 pub(crate) type Work = Operation<Result<(), DiskError>>;
-
-/// So many ranges to be punched are kept apart; more become one.
-const EMPTIED_MAX: usize = 16;
 
 /// See the head of this module.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ pub(crate) struct Inner {
     busy: SmallVec<[Busy; 2]>,
     next_id: u64,
     /// What was cleared, and is to be punched when that is durable.
-    pub(crate) emptied: Vec<Range<u32>>,
+    pub(crate) emptied: Ranges,
 }
 
 /// Something under way.
@@ -107,7 +105,7 @@ impl Page {
             clears: 0,
             busy: SmallVec::new(),
             next_id: 0,
-            emptied: Vec::new(),
+            emptied: Ranges::default(),
         };
         Self {
             stripe,
@@ -243,24 +241,12 @@ impl Inner {
             if state == State::Data {
                 self.clears += 1;
                 if gives_back {
-                    self.note_emptied(at..end);
+                    self.emptied.add(at..end);
                 }
             }
             at = end;
         }
         cleared
-    }
-
-    /// Remembers that a range may be punched.
-    pub(crate) fn note_emptied(&mut self, range: Range<u32>) {
-        self.emptied.push(range);
-        if self.emptied.len() > EMPTIED_MAX {
-            let start = self.emptied.iter().map(|range| range.start).min();
-            let end = self.emptied.iter().map(|range| range.end).max();
-            self.emptied.clear();
-            self.emptied
-                .extend(start.zip(end).map(|(start, end)| start..end));
-        }
     }
 
     fn remove(&mut self, id: u64) -> Option<Busy> {
