@@ -121,8 +121,8 @@ impl LayerAttach for LazyDurableLayer {
                 }
             },
             Err(OpenError::NotALayer) if self.create.is_some() => {
-                if !is_blank(&self.store).await? {
-                    return Err(OpenError::Occupied);
+                if let Some(offset) = occupied(&self.store).await? {
+                    return Err(OpenError::NotEmpty(offset));
                 }
                 Some(String::new())
             }
@@ -158,14 +158,15 @@ impl LayerAttach for LazyDurableLayer {
     }
 }
 
-/// Whether there is nothing where the superblocks go: what most disks begin with is there, too.
-async fn is_blank(store: &Disk) -> Result<bool, DiskError> {
+/// Where there is something in the place of the superblocks: what most disks begin with is there, too.
+async fn occupied(store: &Disk) -> Result<Option<u64>, DiskError> {
     let len = (store.sector_count() << store.sector_shift()).min(LOG_OFFSET);
     let mut bytes = vec![0; len as usize];
     let host = HostBuffers::from_mut(&mut bytes);
     store.read_vectored(&host.buffers(), 0).await?;
     drop(host);
-    Ok(bytes.iter().all(|byte| *byte == 0))
+    let first = bytes.iter().position(|byte| *byte != 0);
+    Ok(first.map(|first| first as u64))
 }
 
 impl Binding {

@@ -52,15 +52,14 @@ pub enum FormatError {
 #[non_exhaustive]
 pub enum OpenError {
     /// Neither superblock is one of a durable layer.
-    #[error(
-        "the store holds no durable layer: make one (`platter layer create`, or `create=true`), or give another store"
-    )]
+    #[error("the store holds no durable layer: format it first, or give another store")]
     NotALayer,
-    /// It is to be made where something else is.
+    /// It was to be made, and the store holds something else.
     #[error(
-        "the store holds no durable layer but something else, which is not overwritten: give another store, or make the layer with `platter layer create --force`"
+        "the store holds no durable layer, and is not empty: it has something at byte {0}; name another store, or, if none of that is \
+         needed, format it yourself"
     )]
-    Occupied,
+    NotEmpty(u64),
     /// Both superblocks are damaged.
     #[error("both superblocks are damaged, at byte 0: {first}; at byte 4096: {second}")]
     Superblocks {
