@@ -40,6 +40,8 @@ pub struct ResolveDiskLayerParameters {
     pub read_only: bool,
     /// The layer takes no writes: it is only filled with what is read from below, as a cache.
     pub is_only_filled: bool,
+    /// How the layer is used, as its description says.
+    pub layer_use: LayerUse,
 }
 
 impl ResolveDiskLayerParameters {
@@ -48,6 +50,7 @@ impl ResolveDiskLayerParameters {
         Self {
             read_only,
             is_only_filled: false,
+            layer_use: LayerUse::default(),
         }
     }
 }
@@ -108,6 +111,7 @@ impl ResourceHandle<DiskHandleKind> for LayeredDiskHandle {
             let parameters = ResolveDiskLayerParameters {
                 read_only: !takes_writes && !layer_use.read_cache,
                 is_only_filled: !takes_writes && layer_use.read_cache,
+                layer_use: *layer_use,
             };
             let ResolvedDiskLayer(layer) = cx.resolve(layer, parameters).await?;
             Ok::<_, ResolveError>(LayerConfiguration {

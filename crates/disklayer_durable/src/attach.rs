@@ -1,18 +1,19 @@
 //! A layer to be: opened, and made if need be, once it is known what it lies on.
 
+use crate::blank::{occupied, was_layer};
 use crate::create::{FormatOptions, format};
 use crate::error::OpenError;
-use crate::format::{Binding, LOG_OFFSET, LowerDisk, Role, Superblock};
+use crate::format::{Binding, Layout, LowerDisk, Role, Superblock};
 use crate::layer::DurableLayer;
-use crate::open::{DurableOptions, superblock};
-use disk_backend::{Disk, DiskError};
+use crate::open::{DurableOptions, newest};
+use disk_backend::Disk;
 use disk_layered::{DiskLayerMetadata, LayerAttach};
-use scsi_buffers::HostBuffers;
 
 /// A [`DurableLayer`] to be. What it lies on is recorded, and found again the next time.
 ///
 /// A layer that keeps changes is refused above anything else than what it was made for, unless it is forced. A cache is emptied
-/// then, and also if it cannot be opened, or if it is written through and was not closed: its only trace is a warning.
+/// then, and also if it cannot be opened, or if it is written through and was not closed: its only trace is a warning. Nothing else is
+/// written over: a layer is made only of a store that holds nothing.
 #[derive(Debug)]
 pub struct LazyDurableLayer {
     store: Disk,
@@ -55,34 +56,32 @@ impl LazyDurableLayer {
         self
     }
 
-    /// Made like this if the store holds no layer. A size of 0 is that of the layer below.
+    /// Made like this if the store holds no layer, and nothing else: its first MiB is zero. A size of 0 is that of the layer below.
     #[must_use]
     pub fn created(mut self, options: FormatOptions) -> Self {
         self.create = Some(options);
         self
     }
 
-    /// How it is made anew above `lower`, if it may be.
-    fn creation(
-        &self,
-        found: Option<&Superblock>,
-        lower: Option<DiskLayerMetadata>,
-    ) -> Option<FormatOptions> {
-        let mut options = self.create.clone();
-        if self.role != Role::Overlay {
-            // A cache can always be made anew.
-            options = options.or_else(|| Some(FormatOptions::new(0)));
-        }
-        let mut options = options?;
+    fn is_cache(&self) -> bool {
+        self.role != Role::Overlay
+    }
+
+    /// How it is made above `lower`; in place of a layer with this layout, if one was found.
+    fn creation(&self, found: Option<Layout>, lower: Option<DiskLayerMetadata>) -> FormatOptions {
+        let mut options = match &self.create {
+            Some(options) => options.clone(),
+            None => FormatOptions::new(0),
+        };
         options.role = self.role;
-        if let Some(found) = found {
-            options.stripe_sectors = Some(found.layout.stripe_sectors);
-            options.log_blocks = Some(found.layout.log_blocks);
+        if let Some(found) = found.filter(|found| found.sector_size == self.store.sector_size()) {
+            options.stripe_sectors = Some(found.stripe_sectors);
+            options.log_blocks = Some(found.log_blocks);
         }
         if options.sector_count == 0 {
             options.sector_count = lower.map_or(0, |lower| lower.sector_count);
         }
-        Some(options)
+        options
     }
 
     /// What is wrong with what was found, if it is.
@@ -94,6 +93,65 @@ impl LazyDurableLayer {
         let is_bound = found.binding == Binding::Unknown || found.binding.is_same(lower);
         (!is_bound && !self.force).then(|| format!("it was made for {}", found.binding))
     }
+
+    /// Opens what the store holds. Nothing is written.
+    async fn find(&self, lower: &Binding) -> Result<Held, OpenError> {
+        let found = match newest(&self.store).await {
+            Ok((found, _)) => found,
+            Err(error) => return self.without_superblock(error).await,
+        };
+        // Before all else: nothing but a cache is ever emptied.
+        if found.role != self.role {
+            return Err(OpenError::Role {
+                recorded: found.role,
+                asked: self.role,
+            });
+        }
+        let useless = |reason| Ok(Held::Useless(reason, Some(found.layout)));
+        match self.objection(&found, lower) {
+            Some(reason) if self.is_cache() => return useless(reason),
+            Some(_) => {
+                return Err(OpenError::Bound {
+                    recorded: found.binding.to_string(),
+                    found: lower.to_string(),
+                });
+            }
+            None => {}
+        }
+        match DurableLayer::open(self.store.clone(), &self.options).await {
+            Ok(layer) => Ok(Held::Layer(layer)),
+            Err(error) if self.is_cache() && error.is_damage() => useless(error.to_string()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a store is without a superblock: a layer is made of it only if it holds nothing, and emptied only if it is a cache's.
+    async fn without_superblock(&self, error: OpenError) -> Result<Held, OpenError> {
+        let is_created = self.create.is_some();
+        match error {
+            OpenError::NotALayer if is_created => match occupied(&self.store).await? {
+                None => Ok(Held::Nothing),
+                Some(offset) => Err(OpenError::NotEmpty(offset)),
+            },
+            OpenError::Superblocks { .. } if self.is_cache() && was_layer(&self.store).await? => {
+                Ok(Held::Useless(error.to_string(), None))
+            }
+            OpenError::Superblocks { .. }
+                if is_created && occupied(&self.store).await?.is_none() =>
+            {
+                Ok(Held::Nothing)
+            }
+            error => Err(error),
+        }
+    }
+}
+
+/// What a store holds.
+enum Held {
+    Layer(DurableLayer),
+    Nothing,
+    /// A cache that is of no use any more: why, and its layout if that is known.
+    Useless(String, Option<Layout>),
 }
 
 impl LayerAttach for LazyDurableLayer {
@@ -101,72 +159,26 @@ impl LayerAttach for LazyDurableLayer {
     type Layer = DurableLayer;
 
     async fn attach(self, lower: Option<DiskLayerMetadata>) -> Result<DurableLayer, OpenError> {
-        let binding = Binding::of(lower);
-        let found = superblock(&self.store).await.map(|(found, _)| found);
-        let reason = match &found {
-            Ok(found) if found.role != self.role => {
-                return Err(OpenError::Role {
-                    recorded: found.role,
-                    asked: self.role,
-                });
-            }
-            Ok(found) => match self.objection(found, &binding) {
-                None => None,
-                Some(reason) if self.role != Role::Overlay => Some(reason),
-                Some(_) => {
-                    return Err(OpenError::Bound {
-                        recorded: found.binding.to_string(),
-                        found: binding.to_string(),
-                    });
-                }
-            },
-            Err(OpenError::NotALayer) if self.create.is_some() => {
-                if let Some(offset) = occupied(&self.store).await? {
-                    return Err(OpenError::NotEmpty(offset));
-                }
-                Some(String::new())
-            }
-            // What a newer program keeps is not ours to throw away.
-            Err(OpenError::Store(_) | OpenError::Newer(_)) => None,
-            Err(error) if self.role != Role::Overlay => Some(error.to_string()),
-            Err(_) => None,
-        };
-        let mut layer = None;
-        let mut reason = reason;
-        if reason.is_none() {
-            match DurableLayer::open(self.store.clone(), &self.options).await {
-                Ok(opened) => layer = Some(opened),
-                Err(error @ (OpenError::Store(_) | OpenError::Newer(_))) => return Err(error),
-                Err(error) if self.role == Role::Overlay => return Err(error),
-                Err(error) => reason = Some(error.to_string()),
-            }
+        if self.is_cache() && lower.is_none() {
+            return Err(OpenError::CopyOfNothing(self.role));
         }
-        let layer = match (layer, self.creation(found.as_ref().ok(), lower)) {
-            (Some(layer), _) => layer,
-            (None, Some(options)) => {
-                let reason = reason.unwrap_or_default();
-                if !reason.is_empty() {
-                    tracing::warn!(%reason, "a cache is emptied, and will be filled again");
-                }
-                format(&self.store, &options).await?;
-                DurableLayer::open(self.store, &self.options).await?
+        let binding = Binding::of(lower);
+        let layout = match self.find(&binding).await? {
+            Held::Layer(layer) => {
+                layer.bind(binding);
+                return Ok(layer);
             }
-            (None, None) => return Err(OpenError::NotALayer),
+            Held::Useless(reason, layout) => {
+                tracing::warn!(%reason, "a cache is emptied, and will be filled again");
+                layout
+            }
+            Held::Nothing => None,
         };
+        format(&self.store, &self.creation(layout, lower)).await?;
+        let layer = DurableLayer::open(self.store, &self.options).await?;
         layer.bind(binding);
         Ok(layer)
     }
-}
-
-/// Where there is something in the place of the superblocks: what most disks begin with is there, too.
-async fn occupied(store: &Disk) -> Result<Option<u64>, DiskError> {
-    let len = (store.sector_count() << store.sector_shift()).min(LOG_OFFSET);
-    let mut bytes = vec![0; len as usize];
-    let host = HostBuffers::from_mut(&mut bytes);
-    store.read_vectored(&host.buffers(), 0).await?;
-    drop(host);
-    let first = bytes.iter().position(|byte| *byte != 0);
-    Ok(first.map(|first| first as u64))
 }
 
 impl Binding {

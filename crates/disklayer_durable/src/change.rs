@@ -18,21 +18,33 @@ const WORK_BYTES_MAX: usize = 1 << 20;
 /// How often a page is read for an eviction.
 const EVICTION_TRIES: u32 = 8;
 
-/// How many ranges are given back to the store after a flush.
-const PUNCHES_MAX: usize = 32;
+/// Of so many stripes is space given back after a flush, or of a part of those that wait for it, if that is more.
+const PUNCHED_STRIPES_MIN: usize = 8;
+const PUNCHED_PART: usize = 4;
 
 impl Core {
-    /// Whether there is something to be done before the next change: the store shall say that the layer is in use, and the pages in
+    /// Whether there is something to be done before a part of a change: the store shall say that the layer is in use, and the pages in
     /// memory shall not all be dirty.
     async fn prepare(self: &Arc<Self>) -> Result<(), DiskError> {
         if self.store.is_read_only() {
             return Err(DiskError::ReadOnly);
         }
         begin_use(self).await?;
-        if self.journal.dirty_count() > self.cache.pages_max() / 2 {
-            // Whatever comes of it: it is no flush that anybody asked for.
-            let _ = flush(self).await;
+        let dirty = self.journal.dirty_count();
+        if dirty > self.cache.pages_max() / 2 {
+            let result = self.flush().await;
+            // It is no flush that anybody asked for; but without it there is no memory for more.
+            if dirty > self.cache.pages_max() {
+                result?;
+            }
         }
+        Ok(())
+    }
+
+    /// Makes durable what completed before the call, and then gives back some of the space that is not needed any more.
+    pub(crate) async fn flush(self: &Arc<Self>) -> Result<(), DiskError> {
+        flush(self).await?;
+        self.punch_some().await;
         Ok(())
     }
 
@@ -42,18 +54,18 @@ impl Core {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
-        self.prepare().await?;
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
         let mut is_durable = true;
         for part in self.layout.parts(sector..sector + count) {
+            self.prepare().await?;
             let offset = ((part.first - sector) as usize) << shift;
             let memory = buffers.subrange(offset, part.sectors.len() << shift);
             let page = self.page(part.stripe).await?;
             is_durable &= self.write_part(&page, &memory, part.sectors, fua).await?;
         }
         match fua && !is_durable {
-            true => flush(self).await,
+            true => self.flush().await,
             false => Ok(()),
         }
     }
@@ -176,14 +188,13 @@ impl Core {
         clear: Clear,
         gives_back: bool,
     ) -> Result<(), DiskError> {
-        self.prepare().await?;
         let mut yielded_at = range.start;
         for part in self.layout.parts(range) {
             if part.first - yielded_at > SECTORS_BETWEEN_YIELDS {
                 yielded_at = part.first;
                 futures_lite::future::yield_now().await;
-                self.prepare().await?;
             }
+            self.prepare().await?;
             let page = self.page(part.stripe).await?;
             // What is absent and stays so needs no room.
             if clear
@@ -231,10 +242,13 @@ impl Core {
     /// Makes what is only a copy absent. What a resize added is none, and stays.
     ///
     /// It must not fail if that can be helped: what is evicted has been written through by halves, and may have been seen if it stays. So
-    /// it writes nothing, and a page that cannot be read is read again.
-    pub(crate) async fn evict(&self, range: Range<u64>) -> Result<(), DiskError> {
+    /// whatever comes of what it writes to make room, it goes on, and a page that cannot be read is read again.
+    pub(crate) async fn evict(self: &Arc<Self>, range: Range<u64>) -> Result<(), DiskError> {
         let end = range.end.min(self.shown_below());
         for part in self.layout.parts(range.start..end.max(range.start)) {
+            if self.journal.dirty_count() > self.cache.pages_max() {
+                let _ = self.flush().await;
+            }
             let mut tries = 0;
             let page = loop {
                 tries += 1;
@@ -258,10 +272,10 @@ impl Core {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
-        self.prepare().await?;
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
         for part in self.layout.parts(sector..sector + count) {
+            self.prepare().await?;
             let page = self.page(part.stripe).await?;
             self.reserve(&page).await?;
             let offset = ((part.first - sector) as usize) << shift;
@@ -368,17 +382,21 @@ impl Core {
         begun
     }
 
-    /// Gives space back to the store whose clearing is on record.
-    pub(crate) async fn punch_some(self: &Arc<Self>) {
+    /// Gives space back to the store whose clearing is on record: in proportion to what there is, so that it never becomes much.
+    async fn punch_some(&self) {
         if self.store.unmap_behavior() == UnmapBehavior::Ignored {
-            while self.journal.take_emptied().is_some() {}
+            self.journal.emptied.lock().clear();
             return;
         }
-        for _ in 0..PUNCHES_MAX {
-            let Some((stripe, range)) = self.journal.take_emptied() else {
+        let count = self.journal.emptied.lock().len() / PUNCHED_PART;
+        for _ in 0..count.max(PUNCHED_STRIPES_MIN) {
+            let next = self.journal.emptied.lock().take();
+            let Some((stripe, ranges)) = next else {
                 return;
             };
-            self.punch(stripe, range).await;
+            for range in ranges.into_iter() {
+                self.punch(stripe, range).await;
+            }
         }
     }
 
@@ -397,7 +415,7 @@ impl Core {
     fn begin_punch(&self, page: &Arc<Page>, range: &Range<u32>, at: &mut u32) -> Option<Begun> {
         let mut inner = page.lock();
         if inner.is_dirty || inner.is_logging {
-            inner.note_emptied(*at..range.end);
+            inner.emptied.add(*at..range.end);
             return None;
         }
         while let Some(idle) = inner.idle_run(*at, range.end) {

@@ -2,6 +2,7 @@
 
 use crate::cache::{Cache, Found};
 use crate::format::{BLOCK_BYTES, Block, Layout, PageContent, Role, State, States, decode_page};
+use crate::joint::Joint;
 use crate::journal::Journal;
 use crate::page::{Inner, Page, Work};
 use disk_backend::{Disk, DiskError, MediumErrorDetails};
@@ -139,12 +140,18 @@ impl Core {
                 Some(image) => self.layout.log_offset(image.block),
                 None => self.layout.page_offset(stripe),
             };
-            let block = self.read_block(offset).await?;
+            let sectors = self.layout.stripe_sectors;
+            let content = match self.read_block(offset).await {
+                Ok(block) => decode_page(&block, self.epoch, stripe, sectors),
+                Err(DiskError::MediumError(..)) if self.is_copy(stripe) => {
+                    PageContent::Damaged("the store cannot read it")
+                }
+                Err(error) => return Err(error),
+            };
             if self.journal.image_of(stripe) != image {
                 continue;
             }
-            let sectors = self.layout.stripe_sectors;
-            let (states, has_place) = match decode_page(&block, self.epoch, stripe, sectors) {
+            let (states, has_place) = match content {
                 PageContent::States(states) => (states, true),
                 PageContent::Never { is_blank } => (States::new(sectors), !is_blank),
                 // It may have been half of what somebody else was writing.
@@ -168,9 +175,11 @@ impl Core {
         }
     }
 
-    /// Whether all that a stripe may hold are copies of what lies below.
+    /// Whether all that a stripe may hold, up to the end of the layer, are copies of what lies below.
     fn is_copy(&self, stripe: u64) -> bool {
         let end = (stripe + 1).saturating_mul(u64::from(self.layout.stripe_sectors));
+        // The size first: a shrink that comes between lowers the mark before it.
+        let end = end.min(self.sector_count());
         self.role != Role::Overlay && end <= self.shown_below()
     }
 
@@ -185,47 +194,46 @@ impl Core {
     /// Makes room for a page in its place on the store, before it becomes dirty for the first time (P4): zeros, which say what nothing
     /// there says. Nobody writes there meanwhile, because that needs a dirty page.
     pub(crate) async fn reserve(&self, page: &Arc<Page>) -> Result<(), DiskError> {
-        let work = {
+        let placing = {
             let mut inner = page.lock();
             if inner.has_place {
                 return Ok(());
             }
             match &inner.placing {
-                Some(work) if !work.is_done() => Arc::clone(work),
+                Some(placing) if !placing.work.is_done() => Arc::clone(placing),
                 _ => {
-                    let work = self.placing(page);
-                    inner.placing = Some(Arc::clone(&work));
-                    work
+                    let placing = self.placing(page);
+                    inner.placing = Some(Arc::clone(&placing));
+                    placing
                 }
             }
         };
-        work.finish().await;
+        let result = placing.finish().await;
         if page.lock().has_place_now() {
             return Ok(());
         }
-        // Whoever takes the error reports it; the others say what is true for them too.
-        match work.run().await {
+        match result {
             Some(Err(error)) => Err(error),
             Some(Ok(())) | None => Err(other("no room could be made for a page")),
         }
     }
 
-    fn placing(&self, page: &Arc<Page>) -> Arc<Work> {
+    fn placing(&self, page: &Arc<Page>) -> Arc<Joint> {
         let (store, weak) = (self.store.clone(), Arc::downgrade(page));
-        let sector = self
-            .layout
-            .store_sector(self.layout.page_offset(page.stripe));
-        Operation::new(
-            Vec::new(),
-            Box::pin(async move {
+        let offset = self.layout.page_offset(page.stripe);
+        let sector = self.layout.store_sector(offset);
+        Joint::new(|outcome| {
+            let body = async move {
                 let zeros = RequestBuffers::zeros(BLOCK_BYTES).expect("as short as that");
-                store.write_vectored(&zeros, sector, false).await?;
-                if let Some(page) = weak.upgrade() {
+                let result = store.write_vectored(&zeros, sector, false).await;
+                if let (Ok(()), Some(page)) = (&result, weak.upgrade()) {
                     page.lock().has_place = true;
                 }
+                *outcome.lock() = Some(result);
                 Ok(())
-            }),
-        )
+            };
+            Operation::new(Vec::new(), Box::pin(body))
+        })
     }
 
     /// The states of a page have changed, with its `inner` locked.

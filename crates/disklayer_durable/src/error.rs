@@ -47,17 +47,30 @@ pub enum FormatError {
     Store(#[from] DiskError),
 }
 
+impl OpenError {
+    /// Whether it lies in what the store holds. What a newer program keeps is not ours to throw away, and a store that fails may heal.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(DiskError::MediumError(..)) => true,
+            Self::Store(_) | Self::Newer(_) => false,
+            _ => true,
+        }
+    }
+}
+
 /// Why a store cannot be opened as a layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// Neither superblock is one of a durable layer.
-    #[error("the store holds no durable layer: format it first, or give another store")]
+    #[error(
+        "the store holds no durable layer: make one (`platter layer create`, or `create=true`), or give another store"
+    )]
     NotALayer,
     /// It was to be made, and the store holds something else.
     #[error(
         "the store holds no durable layer, and is not empty: it has something at byte {0}; name another store, or, if none of that is \
-         needed, format it yourself"
+         needed, make the layer with `platter layer create --force`"
     )]
     NotEmpty(u64),
     /// Both superblocks are damaged.
@@ -94,6 +107,12 @@ pub enum OpenError {
         "the log is damaged: at byte {0} of the store it has an image of a stripe that the store does not have"
     )]
     Log(u64),
+    /// An entry of the log that was durable is not whole any more.
+    #[error(
+        "the log is damaged: what begins at byte {0} of the store was durable, and cannot be read; changes that were flushed are lost: \
+         restore the layer from a copy"
+    )]
+    LogRot(u64),
     /// It lies on something else than it did.
     #[error(
         "the layer was made for another lower disk ({recorded}), and now lies on {found}: force it, or give it its own"
@@ -117,6 +136,12 @@ pub enum OpenError {
     /// Whoever watched asked for the end.
     #[error("it was stopped before all was looked at")]
     Stopped,
+    /// It would hold the only copy of what is written.
+    #[error(
+        "the layer is used as {0}, which is a copy and may be emptied, but there is nothing below it: use it as an overlay, or put it \
+         above what it is a copy of"
+    )]
+    CopyOfNothing(Role),
     /// It could not be formatted first.
     #[error(transparent)]
     Format(#[from] FormatError),

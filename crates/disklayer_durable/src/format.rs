@@ -12,7 +12,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::{Entry, IMAGES_MAX};
+pub(crate) use entry::{Entry, IMAGES_MAX, blocks};
 pub(crate) use layout::Layout;
 pub(crate) use page::{PageContent, decode_page, encode_page};
 pub(crate) use states::{State, States};
@@ -46,7 +46,8 @@ pub(crate) const SUPERBLOCK_OFFSETS: [u64; 2] = [0, BLOCK_BYTES as u64];
 /// Where the log begins, in bytes.
 pub(crate) const LOG_OFFSET: u64 = 2 * BLOCK_BYTES as u64;
 
-const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
+/// Where the checksum of a structure is.
+pub(crate) const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
 
 /// Puts the checksum into a block's last bytes.
 fn seal(block: &mut Block) {
@@ -55,7 +56,7 @@ fn seal(block: &mut Block) {
 }
 
 /// Whether a block is as it was sealed.
-fn is_sealed(block: &Block) -> bool {
+pub(crate) fn is_sealed(block: &Block) -> bool {
     crc32c::crc32c(&block[..CHECKSUM_AT]) == seal_of(block)
 }
 

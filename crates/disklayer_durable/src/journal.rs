@@ -11,19 +11,21 @@
 //!   is written before it, and so is not believed.
 //! - D6: nothing rests on what opening has found before a flush has made that durable.
 //! - D7: one job runs at a time, each an operation that whoever waits for it can finish.
+//! - D8: an entry says how much of the log is durable before it is written. None of that is written over before the log begins anew.
 
 use crate::core::{Core, Sizes, other, write_bytes};
+use crate::emptied::{Emptied, Ranges};
 use crate::format::{
     BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, SUPERBLOCK_OFFSETS, States, Superblock,
     decode_page, encode_page,
 };
+use crate::joint::Joint;
 use crate::page::{Page, Work};
 use disk_backend::DiskError;
 use operation::Operation;
 use parking_lot::Mutex;
 use planted::Bug;
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,7 +48,7 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     queue: Mutex<Queue>,
     /// What was cleared, and whose record is durable: may be punched.
-    emptied: Mutex<Vec<(u64, Range<u32>)>>,
+    pub(crate) emptied: Mutex<Emptied>,
 }
 
 /// What only the job that runs changes.
@@ -70,14 +72,7 @@ struct Queue {
     /// The job that was queued last.
     tail: Option<Arc<Work>>,
     /// A flush that has not begun.
-    joinable: Option<Arc<Flush>>,
-}
-
-/// A flush, which many may wait for.
-#[derive(Debug)]
-struct Flush {
-    work: Arc<Work>,
-    outcome: Arc<Mutex<Option<Result<(), DiskError>>>>,
+    joinable: Option<Arc<Joint>>,
 }
 
 /// What recovery found in the log.
@@ -98,7 +93,7 @@ struct Snapshot<'a> {
 struct Snapped {
     page: Arc<Page>,
     states: States,
-    emptied: Vec<Range<u32>>,
+    emptied: Ranges,
 }
 
 impl Journal {
@@ -163,11 +158,6 @@ impl Journal {
         let flush = queue.joinable.take().map(|flush| Arc::clone(&flush.work));
         queue.tail.take().into_iter().chain(flush).collect()
     }
-
-    /// Takes something that may be punched.
-    pub(crate) fn take_emptied(&self) -> Option<(u64, Range<u32>)> {
-        self.emptied.lock().pop()
-    }
 }
 
 impl Queue {
@@ -181,25 +171,18 @@ impl Queue {
 
 /// Makes durable what completed before the call (C5): with others that came before the flush began.
 pub(crate) async fn flush(core: &Arc<Core>) -> Result<(), DiskError> {
-    let flush = join(core);
-    flush.work.finish().await;
-    let outcome = flush.outcome.lock();
-    match &*outcome {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(again(error)),
-        None => Err(other("the flush panicked in another request")),
-    }
+    let result = join(core).finish().await;
+    result.unwrap_or_else(|| Err(other("the flush panicked in another request")))
 }
 
 /// A flush that has not begun.
-fn join(core: &Arc<Core>) -> Arc<Flush> {
+fn join(core: &Arc<Core>) -> Arc<Joint> {
     let mut queue = core.journal.queue.lock();
     if let Some(flush) = &queue.joinable {
         return Arc::clone(flush);
     }
-    let outcome = Arc::new(Mutex::new(None));
-    let work = {
-        let (core, outcome) = (Arc::clone(core), Arc::clone(&outcome));
+    let flush = Joint::new(|outcome| {
+        let core = Arc::clone(core);
         queue.push(Box::pin(async move {
             // Nobody else begins a flush that can be joined while this one is waited for.
             core.journal.queue.lock().joinable = None;
@@ -207,8 +190,7 @@ fn join(core: &Arc<Core>) -> Arc<Flush> {
             *outcome.lock() = Some(result);
             Ok(())
         }))
-    };
-    let flush = Arc::new(Flush { work, outcome });
+    });
     queue.joinable = Some(Arc::clone(&flush));
     flush
 }
@@ -296,7 +278,7 @@ async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Resul
         let said = if is_last { sizes } else { state.logged };
         let part = snapshot.pages.range(next..next + count);
         let sequence = core.journal.next_sequence();
-        let entry = entry_of(core, &state.superblock, part, sequence, said);
+        let entry = entry_of(core, &state, part, sequence, said);
         write_bytes(&core.store, core.layout.log_offset(position), &entry).await?;
         let log_generation = state.superblock.log_generation;
         written.extend((0..count as u32).map(|index| ImagePlace {
@@ -314,17 +296,19 @@ async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Resul
 /// The bytes of an entry.
 fn entry_of<'a>(
     core: &Core,
-    superblock: &Superblock,
+    state: &State,
     pages: impl Iterator<Item = &'a Snapped>,
     sequence: u64,
     sizes: Sizes,
 ) -> Vec<u8> {
     let mut entry = Entry {
-        log_generation: superblock.log_generation,
+        log_generation: state.superblock.log_generation,
         sequence,
         epoch: core.epoch,
         sector_count: sizes.sector_count,
         shown_below: sizes.shown_below,
+        // D8
+        durable_blocks: state.position,
         stripes: Vec::new(),
     };
     let mut bytes = vec![0; BLOCK_BYTES];
@@ -361,8 +345,7 @@ async fn confirm(
         let stripe = snapped.page.stripe;
         core.journal.images.lock().insert(stripe, image);
         snapped.page.lock().is_logging = false;
-        let emptied = snapped.emptied.into_iter().map(|range| (stripe, range));
-        core.journal.emptied.lock().extend(emptied);
+        core.journal.emptied.lock().add(stripe, snapped.emptied);
     }
     Ok(())
 }
@@ -471,22 +454,8 @@ impl Drop for Snapshot<'_> {
         for snapped in self.pages.drain(..) {
             let mut inner = snapped.page.lock();
             inner.is_logging = false;
-            inner.emptied.extend(snapped.emptied);
+            inner.emptied.add_all(snapped.emptied);
             self.core.note_dirty(&mut inner, snapped.page.stripe);
         }
-    }
-}
-
-/// An error for one more of those who waited.
-pub(crate) fn again(error: &DiskError) -> DiskError {
-    let same = |error: &std::io::Error| std::io::Error::new(error.kind(), error.to_string());
-    match error {
-        DiskError::NoSpace => DiskError::NoSpace,
-        DiskError::ReadOnly => DiskError::ReadOnly,
-        DiskError::IllegalBlock => DiskError::IllegalBlock,
-        DiskError::Unsupported => DiskError::Unsupported,
-        DiskError::MediumError(error, details) => DiskError::MediumError(same(error), *details),
-        DiskError::Io(error) => DiskError::Io(same(error)),
-        error => DiskError::Io(std::io::Error::other(error.to_string())),
     }
 }

@@ -50,9 +50,7 @@ impl DurableLayer {
         if self.core.store.is_read_only() {
             return Ok(());
         }
-        journal::flush(&self.core).await?;
-        self.core.punch_some().await;
-        Ok(())
+        self.core.flush().await
     }
 }
 
@@ -163,7 +161,7 @@ impl LayerIo for DurableLayer {
         let range = sector..sector + count;
         self.core.clear(range, clear, may_unmap).await?;
         match fua {
-            true => journal::flush(&self.core).await,
+            true => self.core.flush().await,
             false => Ok(()),
         }
     }

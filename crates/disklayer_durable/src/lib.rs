@@ -31,12 +31,15 @@
 //! that failed is made good by the next one; if the store takes no more changes then, neither does the layer.
 
 mod attach;
+mod blank;
 mod cache;
 mod change;
 mod core;
 mod create;
+mod emptied;
 mod error;
 mod format;
+mod joint;
 mod journal;
 mod layer;
 mod look;

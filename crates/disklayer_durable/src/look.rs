@@ -7,7 +7,7 @@ use crate::format::{
     decode_page,
 };
 use crate::journal::Recovered;
-use crate::open::{recover, superblock};
+use crate::open::{read_superblock, recover, superblock};
 use disk_backend::{Disk, DiskError};
 use std::ops::ControlFlow;
 
@@ -276,8 +276,7 @@ pub async fn check(
 async fn superblock_damage(store: &Disk, used: &Superblock) -> Result<Vec<Damage>, DiskError> {
     let mut damage = Vec::new();
     for offset in SUPERBLOCK_OFFSETS {
-        let block = read_block(store, offset).await?;
-        match Superblock::decode(&block) {
+        match read_superblock(store, offset).await? {
             // Torn by the crash of a program that was writing it: the next superblock is written there.
             Err(_) if used.is_in_use => {}
             Err(bad) => damage.push(Damage {

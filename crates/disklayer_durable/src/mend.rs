@@ -41,6 +41,8 @@ pub async fn compact(
 ) -> Result<Compacted, OpenError> {
     let layer = DurableLayer::open(store.clone(), &DurableOptions::default()).await?;
     let core = layer.core();
+    // The log may have images of stripes beyond the end: they need their places, which the store loses below.
+    journal::begin_use(core).await?;
     let mut done = Compacted::default();
     let stripes = core.layout.stripe_count(core.sector_count());
     for stripe in 0..stripes {

@@ -2,10 +2,12 @@
 
 use crate::core::{Core, Sizes, read_block};
 use crate::error::OpenError;
-use crate::format::{BLOCK_BYTES, BadSuperblock, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock};
+use crate::format::{
+    BLOCK_BYTES, BadSuperblock, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock, blocks,
+};
 use crate::journal::{ImagePlace, Journal, Recovered};
 use crate::layer::DurableLayer;
-use disk_backend::Disk;
+use disk_backend::{Disk, DiskError};
 use scsi_buffers::HostBuffers;
 use std::collections::HashMap;
 
@@ -49,8 +51,18 @@ impl DurableLayer {
     }
 }
 
-/// The newer of the right superblocks, and which copy it is.
+/// The newer of the right superblocks, and which copy it is, of a layer on a store that has its sectors.
 pub(crate) async fn superblock(store: &Disk) -> Result<(Superblock, usize), OpenError> {
+    let (superblock, copy) = newest(store).await?;
+    let (layer, store) = (superblock.layout.sector_size, store.sector_size());
+    match layer == store {
+        true => Ok((superblock, copy)),
+        false => Err(OpenError::SectorSize { layer, store }),
+    }
+}
+
+/// The newer of the right superblocks, and which copy it is.
+pub(crate) async fn newest(store: &Disk) -> Result<(Superblock, usize), OpenError> {
     let have = store.sector_count() << store.sector_shift();
     let need = 2 * BLOCK_BYTES as u64;
     if store.sector_size() as usize > BLOCK_BYTES || have < need {
@@ -58,8 +70,7 @@ pub(crate) async fn superblock(store: &Disk) -> Result<(Superblock, usize), Open
     }
     let mut copies = Vec::new();
     for offset in SUPERBLOCK_OFFSETS {
-        let block = read_block(store, offset).await?;
-        copies.push(Superblock::decode(&block));
+        copies.push(read_superblock(store, offset).await?);
     }
     let newer = copies.iter().filter_map(|copy| copy.as_ref().err());
     if let Some(newer) = newer.clone().find(|bad| bad.is_newer()) {
@@ -79,10 +90,18 @@ pub(crate) async fn superblock(store: &Disk) -> Result<(Superblock, usize), Open
             },
         });
     };
-    let (layer, store) = (superblock.layout.sector_size, store.sector_size());
-    match layer == store {
-        true => Ok((superblock, copy)),
-        false => Err(OpenError::SectorSize { layer, store }),
+    Ok((superblock, copy))
+}
+
+/// A copy of the superblock, or what is wrong with it: one that the medium has lost is not worse than one that is damaged.
+pub(crate) async fn read_superblock(
+    store: &Disk,
+    offset: u64,
+) -> Result<Result<Superblock, BadSuperblock>, DiskError> {
+    match read_block(store, offset).await {
+        Ok(block) => Ok(Superblock::decode(&block)),
+        Err(DiskError::MediumError(..)) => Ok(Err(BadSuperblock::Unreadable)),
+        Err(error) => Err(error),
     }
 }
 
@@ -101,12 +120,29 @@ pub(crate) async fn recover(store: &Disk, superblock: &Superblock) -> Result<Rec
         .read_vectored(&host.buffers(), layout.store_sector(begin))
         .await?;
     drop(host);
-    scan(&log, superblock, layout.sectors_within(have))
+    let mut recovered = scan(&log, superblock);
+    if has_lost(&log, superblock, &recovered) {
+        return Err(OpenError::LogRot(layout.log_offset(recovered.position)));
+    }
+    keep_places(&mut recovered, &layout, have)?;
+    Ok(recovered)
+}
+
+/// Every image has its place in a store of so many bytes, or is let go: that of a stripe which neither the layer nor the store has any
+/// more. Beyond the end of the layer the store may be of any length (F8).
+fn keep_places(recovered: &mut Recovered, layout: &Layout, have: u64) -> Result<(), OpenError> {
+    let stripes_max = layout.stripes_with_pages(have);
+    let stripes = layout.stripe_count(recovered.sizes.sector_count);
+    let mut images = recovered.images.iter();
+    if let Some((_, image)) = images.find(|(stripe, _)| (stripes_max..stripes).contains(stripe)) {
+        return Err(OpenError::Log(layout.log_offset(image.block)));
+    }
+    recovered.images.retain(|stripe, _| *stripe < stripes_max);
+    Ok(())
 }
 
 /// The entries of the log, from the beginning to the first that is not whole, of another log, or older than the one before it (D5).
-fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recovered, OpenError> {
-    let layout: Layout = superblock.layout;
+fn scan(log: &[u8], superblock: &Superblock) -> Recovered {
     let mut recovered = Recovered {
         images: HashMap::new(),
         position: 0,
@@ -116,23 +152,15 @@ fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recover
             shown_below: superblock.shown_below,
         },
     };
-    let stripes_max = layout.stripe_count(sectors_max);
     let mut rest = log;
     while let Some((entry, after)) = Entry::decode(rest) {
-        let is_next = entry.log_generation == superblock.log_generation
-            && entry.epoch == superblock.epoch
-            && entry.sequence > recovered.sequence;
-        if !is_next {
+        if !is_later(&entry, superblock, recovered.sequence) {
             break;
         }
         for (index, stripe) in (1..).zip(&entry.stripes) {
-            let block = recovered.position + index;
-            if *stripe >= stripes_max {
-                return Err(OpenError::Log(layout.log_offset(block)));
-            }
             let place = ImagePlace {
                 log_generation: entry.log_generation,
-                block,
+                block: recovered.position + index,
             };
             recovered.images.insert(*stripe, place);
         }
@@ -144,5 +172,21 @@ fn scan(log: &[u8], superblock: &Superblock, sectors_max: u64) -> Result<Recover
         };
         rest = after;
     }
-    Ok(recovered)
+    recovered
+}
+
+/// Whether an entry was written into this log after one with this sequence number.
+fn is_later(entry: &Entry, superblock: &Superblock, sequence: u64) -> bool {
+    entry.log_generation == superblock.log_generation
+        && entry.epoch == superblock.epoch
+        && entry.sequence > sequence
+}
+
+/// Whether the log goes on behind the entry that was found to be its last: a later one knows that what lies between was durable (D8), so
+/// that is damage, and not what a crash has torn.
+fn has_lost(log: &[u8], superblock: &Superblock, found: &Recovered) -> bool {
+    let rest = &log[found.position as usize * BLOCK_BYTES..];
+    let later = blocks(rest).skip(1).filter_map(Entry::decode_header);
+    let mut later = later.filter(|entry| is_later(entry, superblock, found.sequence));
+    later.any(|entry| entry.durable_blocks > found.position)
 }

@@ -12,7 +12,9 @@
 //! - P4: a page is dirty only if there is room for it in its place on the store.
 //! - P5: each clear that takes data away is counted: who read the data in the store meanwhile looks again.
 
+use crate::emptied::Ranges;
 use crate::format::{State, States};
+use crate::joint::Joint;
 use disk_backend::DiskError;
 use operation::Operation;
 use parking_lot::{Mutex, MutexGuard};
@@ -23,9 +25,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work on a page that others can finish.
 pub(crate) type Work = Operation<Result<(), DiskError>>;
-
-/// So many ranges to be punched are kept apart; more become one.
-const EMPTIED_MAX: usize = 16;
 
 /// See the head of this module.
 #[derive(Debug)]
@@ -46,13 +45,13 @@ pub(crate) struct Inner {
     /// Whether there is room for it in its place (P4).
     pub(crate) has_place: bool,
     /// What makes that room.
-    pub(crate) placing: Option<Arc<Work>>,
+    pub(crate) placing: Option<Arc<Joint>>,
     /// How many clears took data away (P5).
     pub(crate) clears: u64,
     busy: SmallVec<[Busy; 2]>,
     next_id: u64,
     /// What was cleared, and is to be punched when that is durable.
-    pub(crate) emptied: Vec<Range<u32>>,
+    pub(crate) emptied: Ranges,
 }
 
 /// Something under way.
@@ -106,7 +105,7 @@ impl Page {
             clears: 0,
             busy: SmallVec::new(),
             next_id: 0,
-            emptied: Vec::new(),
+            emptied: Ranges::default(),
         };
         Self {
             stripe,
@@ -167,19 +166,21 @@ impl Inner {
     /// Adds all work there is.
     pub(crate) fn add_work(&self, to: &mut Vec<Arc<Work>>) {
         to.extend(self.busy.iter().filter_map(|busy| busy.work.clone()));
-        to.extend(self.placing.clone());
+        to.extend(self.placing.iter().map(|placing| Arc::clone(&placing.work)));
     }
 
     /// Whether there is room for it, when what made the room is over.
     pub(crate) fn has_place_now(&mut self) -> bool {
-        self.placing.take_if(|placing| placing.is_done());
+        self.placing.take_if(|placing| placing.work.is_done());
         self.has_place
     }
 
     /// Lets go of all work, which then is not finished.
     pub(crate) fn abandon(&mut self) -> Vec<Arc<Work>> {
         let work = self.busy.iter_mut().filter_map(|busy| busy.work.take());
-        work.chain(self.placing.take()).collect()
+        let placing = self.placing.take();
+        work.chain(placing.map(|placing| Arc::clone(&placing.work)))
+            .collect()
     }
 
     /// Where the part of `sectors` begins and ends, from `from` on, that nothing is under way in.
@@ -240,24 +241,12 @@ impl Inner {
             if state == State::Data {
                 self.clears += 1;
                 if gives_back {
-                    self.note_emptied(at..end);
+                    self.emptied.add(at..end);
                 }
             }
             at = end;
         }
         cleared
-    }
-
-    /// Remembers that a range may be punched.
-    pub(crate) fn note_emptied(&mut self, range: Range<u32>) {
-        self.emptied.push(range);
-        if self.emptied.len() > EMPTIED_MAX {
-            let start = self.emptied.iter().map(|range| range.start).min();
-            let end = self.emptied.iter().map(|range| range.end).max();
-            self.emptied.clear();
-            self.emptied
-                .extend(start.zip(end).map(|(start, end)| start..end));
-        }
     }
 
     fn remove(&mut self, id: u64) -> Option<Busy> {

@@ -3,7 +3,9 @@
 use crate::{DurableOptions, FormatOptions, LazyDurableLayer, Role};
 use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
 use disk_layered::DiskLayer;
-use disk_layered::resolve::{DiskLayerHandleKind, ResolveDiskLayerParameters, ResolvedDiskLayer};
+use disk_layered::resolve::{
+    DiskLayerHandleKind, LayerUse, ResolveDiskLayerParameters, ResolvedDiskLayer,
+};
 use resource::{ByteSize, Failure, ResolveContext, Resource, ResourceHandle, async_trait};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,10 +15,11 @@ use serde::{Deserialize, Serialize};
 pub struct DurableLayerHandle {
     /// Where it keeps everything: a disk that holds a durable layer, or will.
     pub store: Resource<DiskHandleKind>,
-    /// What it is for. A cache is emptied where an overlay is refused.
+    /// What it is for. A cache is emptied where an overlay is refused. It goes with the keys `read_cache` and `write_through`.
     #[serde(default)]
     pub role: DurableRole,
-    /// Make the layer, if the store holds nothing; and the store, if it is a file that is missing or empty.
+    /// Make the layer, if the store holds none, and nothing else: its first MiB must be zero. And the
+    /// store, if it is a file that is missing or empty.
     #[serde(default)]
     pub create: bool,
     /// The size of the layer when it is made; that of the layer below, if not given.
@@ -37,9 +40,9 @@ pub enum DurableRole {
     /// To keep changes.
     #[default]
     Overlay,
-    /// To keep what is read from below, as long as it is good for something.
+    /// To keep what is read from below, as long as it is good for something. It needs `read_cache`, and takes no writes.
     ReadCache,
-    /// To keep copies of what is written through it. It is emptied if it was not closed.
+    /// To keep copies of what is written through it. It is emptied if it was not closed. It needs `write_through`.
     WriteThrough,
 }
 
@@ -53,6 +56,48 @@ impl From<DurableRole> for Role {
     }
 }
 
+/// A layer that does not go with the way it is used.
+#[derive(Debug, thiserror::Error)]
+enum InvalidUse {
+    #[error(
+        "a layer with \"role\": \"write_through\" may be emptied, so it must not hold the only copy: it needs \"write_through\": true \
+         beside it, or \"role\": \"overlay\" to keep what is written"
+    )]
+    WriteThrough,
+    #[error(
+        "a layer with \"role\": \"read_cache\" is filled with what is read: it needs \"read_cache\": true beside it"
+    )]
+    ReadCache,
+    #[error(
+        "a layer with \"role\": \"read_cache\" may be emptied, and here it would hold the only copy of what is written: put a layer \
+         above it that takes the writes, or give it \"role\": \"overlay\""
+    )]
+    OnlyCopy,
+    #[error(
+        "a layer with \"write_through\": true that was not closed may hold other data than what is below it, and must be emptied then: \
+         it needs \"role\": \"write_through\""
+    )]
+    NotEmptied,
+}
+
+impl DurableRole {
+    /// A layer that may be emptied never holds the only copy; one that writes through is always one that may.
+    fn check(self, input: &ResolveDiskLayerParameters) -> Result<(), InvalidUse> {
+        let LayerUse {
+            read_cache,
+            write_through,
+        } = input.layer_use;
+        let takes_writes = !input.read_only && !input.is_only_filled;
+        match self {
+            Self::WriteThrough if !write_through => Err(InvalidUse::WriteThrough),
+            Self::Overlay | Self::ReadCache if write_through => Err(InvalidUse::NotEmptied),
+            Self::ReadCache if !read_cache => Err(InvalidUse::ReadCache),
+            Self::ReadCache if takes_writes => Err(InvalidUse::OnlyCopy),
+            Self::Overlay | Self::ReadCache | Self::WriteThrough => Ok(()),
+        }
+    }
+}
+
 #[async_trait]
 impl ResourceHandle<DiskLayerHandleKind> for DurableLayerHandle {
     const ID: &'static str = "durable";
@@ -62,6 +107,7 @@ impl ResourceHandle<DiskLayerHandleKind> for DurableLayerHandle {
         cx: &ResolveContext<'_>,
         input: ResolveDiskLayerParameters,
     ) -> Result<ResolvedDiskLayer, Failure> {
+        self.role.check(&input)?;
         // A cache that takes no writes is filled, and so writes.
         let mut wanted = ResolveDiskParameters::new(input.read_only);
         if self.create {

@@ -55,9 +55,60 @@ fn it_is_refused_as_what_it_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     drop(open(path, json!({ "create": true, "size": "64K" })).unwrap());
-    let error = open(path, json!({ "role": "read_cache" })).unwrap_err();
+    let cache = json!({ "role": "write_through", "write_through": true });
+    let error = open(path, cache).unwrap_err();
     assert!(error.contains("layers[0]"), "{error}");
     assert!(error.contains("is an overlay"), "{error}");
     let error = open(path, json!({ "rolle": "overlay" })).unwrap_err();
     assert!(error.contains("rolle"), "{error}");
+}
+
+/// A layer that may be thrown away must not hold the only copy, and one that is a copy must be thrown away when it may be a wrong one.
+#[test]
+fn what_it_is_for_goes_with_how_it_is_used() {
+    let wrong = [
+        (
+            json!({ "role": "write_through" }),
+            "\"write_through\": true",
+        ),
+        (
+            json!({ "role": "write_through", "read_cache": true }),
+            "\"write_through\": true",
+        ),
+        (json!({ "role": "read_cache" }), "\"read_cache\": true"),
+        (
+            json!({ "role": "read_cache", "read_cache": true }),
+            "only copy",
+        ),
+        (
+            json!({ "role": "read_cache", "read_cache": true, "write_through": true }),
+            "\"role\": \"write_through\"",
+        ),
+        (
+            json!({ "write_through": true }),
+            "\"role\": \"write_through\"",
+        ),
+    ];
+    for (layer, expected) in wrong {
+        let directory = tempfile::tempdir().unwrap();
+        let mut layer = layer;
+        layer["create"] = json!(true);
+        let error = open(directory.path(), layer.clone()).unwrap_err();
+        assert!(error.contains(expected), "{layer}: {error}");
+        assert!(error.contains("layers[0]"), "{error}");
+        let bytes = std::fs::read(directory.path().join("top.plt")).unwrap();
+        assert_eq!(bytes, [0; 4096], "{layer}");
+    }
+    let right = [
+        json!({}),
+        json!({ "read_cache": true }),
+        json!({ "role": "write_through", "write_through": true }),
+        json!({ "role": "write_through", "write_through": true, "read_cache": true }),
+    ];
+    for layer in right {
+        let directory = tempfile::tempdir().unwrap();
+        let mut layer = layer;
+        layer["create"] = json!(true);
+        open(directory.path(), layer.clone()).unwrap_or_else(|error| panic!("{layer}: {error}"));
+    }
 }

@@ -54,7 +54,7 @@ async fn make() -> Vec<u8> {
     let store = common::store(1, 512).await;
     let mut options = FormatOptions::new(20);
     options.stripe_sectors = Some(8);
-    options.log_blocks = Some(3);
+    options.log_blocks = Some(8);
     options.layer_id = Some(*b"a golden layer 1");
     format(&store, &options).await.unwrap();
     let layer = DurableLayer::open(store.clone(), &few_pages())
@@ -67,6 +67,8 @@ async fn make() -> Vec<u8> {
     write(&layer, 9, 0x99).await;
     layer.resize(18).await.unwrap();
     layer.resize(24).await.unwrap();
+    layer.sync_cache().await.unwrap();
+    write(&layer, 3, 0x33).await;
     layer.sync_cache().await.unwrap();
     bytes_of(&store).await
 }
@@ -82,12 +84,13 @@ fn a_layer_of_version_1_is_read() {
             .await
             .unwrap();
         assert_eq!(report.condition, Condition::Crashed);
-        assert_eq!((report.data_sectors, report.zero_sectors), (2, 1 + 6));
+        assert_eq!((report.data_sectors, report.zero_sectors), (3, 1 + 6));
         let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
         for sector in 0..24 {
             let expected = match sector {
                 1 => Some(0x11),
                 2 => Some(0),
+                3 => Some(0x33),
                 9 => Some(0x99),
                 18.. => Some(0),
                 _ => None,

@@ -10,7 +10,7 @@ use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo, SectorBitmap, Sector
 use disklayer_durable::{
     DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format,
 };
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, yield_now, zip};
 use scsi_buffers::HostBuffers;
 
 async fn write(layer: &DurableLayer, sector: u64, byte: u8) -> Result<(), DiskError> {
@@ -262,6 +262,92 @@ fn a_cache_is_emptied_where_an_overlay_is_refused() {
             flip(&store, 60).await;
             flip(&store, 4096 + 60).await;
             lazy(role).attach(Some(lower(50))).await.unwrap();
+        }
+    });
+}
+
+/// What the medium has lost, of a cache of ten sectors in stripes of eight that was closed: a sector of the store.
+async fn cache_without(lost: u64) -> DurableLayer {
+    let ram = store(1, 512).await;
+    let mut options = tight(10, 512);
+    options.role = Role::ReadCache;
+    let layer = layer_on(&ram, &options, &few_pages()).await;
+    write(&layer, 0, 7).await.unwrap();
+    write(&layer, 9, 7).await.unwrap();
+    layer.close().await.unwrap();
+    drop(layer);
+    let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+    let rule = Rule::new(Action::Error(InjectedError::UnrecoveredReadError)).on([Operation::Read]);
+    control.add(rule.sectors(lost, 1).times(1)).unwrap();
+    let lazy = LazyDurableLayer::new(Disk::new(faulty).unwrap());
+    let lazy = lazy.with_role(Role::ReadCache);
+    lazy.attach(Some(lower(10))).await.unwrap()
+}
+
+#[test]
+fn a_cache_is_emptied_of_what_the_medium_has_lost() {
+    block_on(async {
+        // A superblock, the log, each of the pages.
+        for (lost, expected) in [
+            (0, [Some(7), Some(7)]),
+            (8192 / 512, [None, None]),
+            (FIRST_PAGE / 512, [None, Some(7)]),
+            ((FIRST_PAGE + 8192) / 512, [Some(7), None]),
+        ] {
+            let layer = cache_without(lost).await;
+            let found = [read(&layer, 0).await, read(&layer, 9).await];
+            assert_eq!(found.map(Result::unwrap), expected, "{lost}");
+        }
+    });
+}
+
+#[test]
+fn the_last_page_of_a_cache_may_be_damaged_as_any_other() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let mut options = tight(10, 512);
+        options.role = Role::ReadCache;
+        let layer = layer_on(&store, &options, &few_pages()).await;
+        write(&layer, 9, 7).await.unwrap();
+        layer.close().await.unwrap();
+        drop(layer);
+        flip(&store, FIRST_PAGE + 8192 + 40).await;
+        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        assert_eq!(read(&layer, 9).await.unwrap(), None);
+        write(&layer, 9, 8).await.unwrap();
+        assert_eq!(read(&layer, 9).await.unwrap(), Some(8));
+    });
+}
+
+#[test]
+fn each_of_those_who_write_to_a_stripe_first_is_told_that_the_store_is_full() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let (full, full_control) =
+            FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+        let full = Disk::new(full).unwrap();
+        let (slow, control) = FaultDisk::new(full, FaultOptions::new(7, Clock::real())).unwrap();
+        let layer = layer_on(&Disk::new(slow).unwrap(), &tight(32, 512), &few_pages()).await;
+        write(&layer, 0, 1).await.unwrap();
+        let second = |action| {
+            let rule = Rule::new(action).on([Operation::Write]);
+            rule.sectors((FIRST_PAGE + 8192) / 512, 16)
+        };
+        let no_space = Action::Error(InjectedError::NoSpace);
+        full_control.add(second(no_space)).unwrap();
+        let held = control.add(second(Action::Hold)).unwrap();
+        // All are at it before the store answers.
+        let writers = zip(
+            write(&layer, 9, 2),
+            zip(write(&layer, 10, 2), write(&layer, 11, 2)),
+        );
+        let (results, ()) = zip(writers, async {
+            yield_now().await;
+            control.remove(held).unwrap();
+        })
+        .await;
+        for result in [results.0, results.1.0, results.1.1] {
+            assert!(matches!(result, Err(DiskError::NoSpace)), "{result:?}");
         }
     });
 }

@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) epoch: u64,
     pub(crate) sector_count: u64,
     pub(crate) shown_below: u64,
+    /// How many blocks of this log were durable when the entry was written.
+    pub(crate) durable_blocks: u32,
     /// Whose pages the images are, in their order.
     pub(crate) stripes: Vec<u64>,
 }
@@ -31,6 +33,7 @@ impl Entry {
         bytes.epoch = self.epoch.into();
         bytes.sector_count = self.sector_count.into();
         bytes.shown_below = self.shown_below.into();
+        bytes.durable_blocks = self.durable_blocks.into();
         bytes.image_count = (self.stripes.len() as u32).into();
         for (place, stripe) in bytes.stripes.iter_mut().zip(&self.stripes) {
             *place = (*stripe).into();
@@ -48,34 +51,40 @@ impl Entry {
     /// The entry that begins at `log`, if one does that is whole, and the rest of the log.
     pub(crate) fn decode(log: &[u8]) -> Option<(Self, &[u8])> {
         let (block, rest) = log.split_first_chunk::<BLOCK_BYTES>()?;
+        let entry = Self::decode_header(block)?;
+        let images = rest.get(..entry.stripes.len() * BLOCK_BYTES)?;
+        let bytes = EntryBytes::ref_from_bytes(block).expect("a block has this length");
+        let mut sealed = blocks(images).zip(&bytes.checksums);
+        if !planted::is_active(Bug::ChecksumNotChecked)
+            && !sealed.all(|(image, checksum)| is_sealed(image) && seal_of(image) == checksum.get())
+        {
+            return None;
+        }
+        Some((entry, &rest[images.len()..]))
+    }
+
+    /// An entry by its header, if that is whole; its images may not be.
+    pub(crate) fn decode_header(block: &Block) -> Option<Self> {
         let bytes = EntryBytes::ref_from_bytes(block).expect("a block has this length");
         let is_checked = !planted::is_active(Bug::ChecksumNotChecked);
         if bytes.magic != ENTRY_MAGIC || is_checked && !is_sealed(block) {
             return None;
         }
-        let count = bytes.image_count.get() as usize;
-        let stripes = bytes.stripes.get(..count)?;
-        let images = rest.get(..count * BLOCK_BYTES)?;
-        let mut sealed = blocks(images).zip(&bytes.checksums);
-        if is_checked
-            && !sealed.all(|(image, checksum)| is_sealed(image) && seal_of(image) == checksum.get())
-        {
-            return None;
-        }
-        let entry = Self {
+        let stripes = bytes.stripes.get(..bytes.image_count.get() as usize)?;
+        Some(Self {
             log_generation: bytes.log_generation.get(),
             sequence: bytes.sequence.get(),
             epoch: bytes.epoch.get(),
             sector_count: bytes.sector_count.get(),
             shown_below: bytes.shown_below.get(),
+            durable_blocks: bytes.durable_blocks.get(),
             stripes: stripes.iter().map(|stripe| stripe.get()).collect(),
-        };
-        Some((entry, &rest[images.len()..]))
+        })
     }
 }
 
 /// The blocks that bytes are made of.
-fn blocks(bytes: &[u8]) -> impl Iterator<Item = &Block> {
+pub(crate) fn blocks(bytes: &[u8]) -> impl Iterator<Item = &Block> {
     bytes
         .chunks_exact(BLOCK_BYTES)
         .map(|block| block.try_into().expect("of this length"))

@@ -124,6 +124,13 @@ impl Layout {
         stripes.saturating_mul(u64::from(self.stripe_sectors))
     }
 
+    /// How many stripes have all of their page in a store of this length in bytes.
+    pub(crate) fn stripes_with_pages(&self, store_bytes: u64) -> u64 {
+        let behind = store_bytes.saturating_sub(self.log_offset(self.log_blocks));
+        let rest = behind % self.stripe_bytes();
+        behind / self.stripe_bytes() + u64::from(rest >= BLOCK_BYTES as u64)
+    }
+
     /// How many stripes so many sectors have.
     pub(crate) fn stripe_count(&self, sector_count: u64) -> u64 {
         sector_count.div_ceil(u64::from(self.stripe_sectors))

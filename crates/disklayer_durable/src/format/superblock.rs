@@ -81,6 +81,8 @@ pub(crate) enum BadSuperblock {
     Magic,
     #[error("its checksum is wrong")]
     Checksum,
+    #[error("the store cannot read it")]
+    Unreadable,
     #[error(
         "version {0} of the format is not known to this program, which knows version {VERSION}"
     )]

@@ -44,7 +44,7 @@ pub(crate) struct EntryBytes {
     pub(crate) sector_count: U64,
     pub(crate) shown_below: U64,
     pub(crate) image_count: U32,
-    pub(crate) reserved: U32,
+    pub(crate) durable_blocks: U32,
     pub(crate) stripes: [U64; super::IMAGES_MAX],
     pub(crate) checksums: [U32; super::IMAGES_MAX],
     pub(crate) unused: [u8; 4],
@@ -85,7 +85,7 @@ pub(crate) fn rows() -> Vec<(&'static str, &'static str, usize, usize)> {
         layer_id, sector_count, shown_below, stripe_sectors, log_blocks, log_generation, log_sequence, state, role,
         lower_kind, lower_sector_size, lower_sector_count, lower_id, lower_stamp, unused, checksum);
     let entry = rows!(EntryBytes: magic, log_generation, sequence, epoch, sector_count, shown_below, image_count,
-        reserved, stripes, checksums, unused, checksum);
+        durable_blocks, stripes, checksums, unused, checksum);
     let page = rows!(PageBytes: magic, kind, epoch, stripe, sequence, states, unused, checksum);
     [&superblock[..], &entry, &page].concat()
 }

@@ -121,6 +121,7 @@ fn an_entry_is_read_with_its_images_or_not_at_all() {
         epoch: 4,
         sector_count: 100,
         shown_below: 100,
+        durable_blocks: 5,
         stripes: vec![0, 9],
     };
     let mut log = entry.encode(&images).to_vec();

@@ -80,11 +80,7 @@ impl Store {
 
 /// The failure that a layer's error is.
 fn failed(name: &str, error: &OpenError) -> Failure {
-    let hint = match error {
-        OpenError::NotALayer => "; `platter layer create` makes one",
-        _ => "",
-    };
-    let message = format!("{name}: {}{hint}", crate::exit::chain(error));
+    let message = format!("{name}: {}", crate::exit::chain(error));
     match error {
         OpenError::Store(_) | OpenError::Format(FormatError::Store(_)) => Failure::running(message),
         _ => Failure::configuration(message),

@@ -1,0 +1,112 @@
+//! Bits that rot in the log: what was made durable is there, or its loss is an error.
+
+mod common;
+
+use common::{few_pages, layer_on, store, tight};
+use disk_backend::Disk;
+use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
+use disklayer_durable::{DurableLayer, info};
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+
+const SECTORS: u64 = 24;
+
+async fn write(layer: &DurableLayer, sector: u64, byte: u8) {
+    let data = [byte; 512];
+    let host = HostBuffers::from_ref(&data);
+    layer.write(&host.buffers(), sector, false).await.unwrap();
+}
+
+async fn content(layer: &DurableLayer) -> Vec<Option<u8>> {
+    let mut all = Vec::new();
+    for sector in 0..SECTORS {
+        let mut data = [0xee; 512];
+        let mut present = SectorBitmap::new(1);
+        let host = HostBuffers::from_mut(&mut data);
+        let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
+        layer.read(&host.buffers(), sector, marker).await.unwrap();
+        drop(host);
+        all.push(present.is_full().then_some(data[0]));
+    }
+    all
+}
+
+async fn flip(store: &Disk, offset: u64) {
+    let mut data = [0; 512];
+    let host = HostBuffers::from_mut(&mut data);
+    let sector = offset / 512;
+    store.read_vectored(&host.buffers(), sector).await.unwrap();
+    drop(host);
+    data[(offset % 512) as usize] ^= 1;
+    let host = HostBuffers::from_ref(&data);
+    store
+        .write_vectored(&host.buffers(), sector, false)
+        .await
+        .unwrap();
+}
+
+/// Where each entry of a log of several begins, in blocks; where the last ends; and the content, with and without the last.
+struct Log {
+    store: Disk,
+    begins: Vec<u32>,
+    used: u32,
+    content: Vec<Option<u8>>,
+    without_last: Vec<Option<u8>>,
+}
+
+async fn log() -> Log {
+    let store = store(1, 512).await;
+    let mut options = tight(SECTORS, 512);
+    options.log_blocks = Some(32);
+    let layer = layer_on(&store, &options, &few_pages()).await;
+    let (mut begins, mut without_last) = (Vec::new(), Vec::new());
+    for (round, sectors) in [vec![1, 9], vec![2], vec![10, 17], vec![3, 11, 18]]
+        .iter()
+        .enumerate()
+    {
+        begins.push(info(&store).await.unwrap().log_blocks_used);
+        without_last = content(&layer).await;
+        for sector in sectors {
+            write(&layer, *sector, round as u8 + 1).await;
+        }
+        layer.sync_cache().await.unwrap();
+    }
+    Log {
+        used: info(&store).await.unwrap().log_blocks_used,
+        content: content(&layer).await,
+        without_last,
+        begins,
+        store,
+    }
+}
+
+#[test]
+fn a_bit_that_rots_in_the_log_is_an_error_unless_it_is_in_the_last_entry() {
+    block_on(async {
+        let log = log().await;
+        assert_eq!((log.begins.as_slice(), log.used), (&[0, 3, 5, 8][..], 12));
+        for block in 0..log.used {
+            for at in [0, 20, 53, 2000, 4095] {
+                let offset = 8192 + u64::from(block) * 4096 + at;
+                flip(&log.store, offset).await;
+                let opened = DurableLayer::open(log.store.clone(), &few_pages()).await;
+                let begin = log.begins.iter().rev().find(|begin| **begin <= block);
+                match opened {
+                    // That cannot be told from an entry that a crash has torn.
+                    Ok(layer) if block >= log.begins[3] => {
+                        assert_eq!(content(&layer).await, log.without_last, "{block} {at}");
+                    }
+                    Ok(_) => panic!("block {block}, byte {at}: it was opened"),
+                    Err(error) => {
+                        let begin = 8192 + u64::from(*begin.unwrap()) * 4096;
+                        let place = format!("at byte {begin} ");
+                        assert!(error.to_string().contains(&place), "{block} {at}: {error}");
+                    }
+                }
+                flip(&log.store, offset).await;
+            }
+        }
+        let layer = DurableLayer::open(log.store, &few_pages()).await.unwrap();
+        assert_eq!(content(&layer).await, log.content);
+    });
+}
