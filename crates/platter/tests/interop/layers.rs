@@ -381,6 +381,8 @@ fn what_a_cache_has_read_is_there_the_next_time_and_the_base_is_not_asked() {
     let (folder, base) = folder_with_base();
     let stack = [
         "--layer",
+        "ram",
+        "--layer",
         "durable:cache.plt,role=read_cache,read_cache,create=true",
         "--layer",
         "file:base.raw,ro",
@@ -396,7 +398,7 @@ fn what_a_cache_has_read_is_there_the_next_time_and_the_base_is_not_asked() {
 
     let daemon = Daemon::serve_in(folder, stack);
     assert_same_bytes(&daemon.client().read(0, 8 * MIB as u32), &base[..half]);
-    let path = "exports//disk/layers/1/counters/bytes_hit";
+    let path = "exports//disk/layers/2/counters/bytes_hit";
     let asked =
         outcome(platter(daemon.folder()).args(["inspect", path, "--control", "control.sock"]));
     assert_eq!(asked.stdout, "0\n", "{}", asked.stderr);

@@ -75,11 +75,14 @@ fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, F
             outcome.report = Some(report);
         }
         Err(OpenError::Stopped) => return Ok(None),
+        // Not a layer, or not ours to judge.
         Err(
-            error
-            @ (OpenError::Superblocks { .. } | OpenError::Log(_) | OpenError::TooShort { .. }),
-        ) => outcome.beyond = Some(chain(&error)),
-        Err(error) => return Err(failed(&store.name, &error)),
+            error @ (OpenError::NotALayer
+            | OpenError::Newer(_)
+            | OpenError::SectorSize { .. }
+            | OpenError::Store(_)),
+        ) => return Err(failed(&store.name, &error)),
+        Err(error) => outcome.beyond = Some(chain(&error)),
     }
     Ok(Some(outcome))
 }
