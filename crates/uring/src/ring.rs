@@ -263,12 +263,17 @@ impl Core {
                 break;
             };
             // SAFETY: I6; there is no other view of the queue.
-            let queue = unsafe { self.ring.completion_shared() };
-            let count = queue
-                .zip(&mut answers)
-                .map(|(answer, place)| *place = (answer.user_data(), answer.result()))
-                .count();
-            drop(guard);
+            let mut queue = unsafe { self.ring.completion_shared() };
+            let mut count = 0;
+            // The place comes first: an answer that is taken and has none would be lost, and with it the operation.
+            for place in &mut answers {
+                let Some(answer) = queue.next() else {
+                    break;
+                };
+                *place = (answer.user_data(), answer.result());
+                count += 1;
+            }
+            drop((queue, guard));
             if count == 0 {
                 break;
             }

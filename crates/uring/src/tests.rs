@@ -15,8 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 mod stress;
+
+/// What has not happened by then never will.
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 /// A ring of the test's own, with room for so many operations in the kernel.
 fn ring_with_room(answers: u32) -> (Ring, &'static Core) {
@@ -334,6 +338,28 @@ fn polling_reaps_what_is_there() {
         thread::yield_now();
     }
     told.try_recv().expect("it has ended").expect("it reads");
+}
+
+#[test]
+fn answers_are_taken_in_however_many_there_are_at_once() {
+    for count in [31, 32, 33, 64, 65, 200] {
+        let (ring, core) = ring_with_room(256);
+        let file = file_of(b"x");
+        let nobody_reaps = core.reap_nothing_meanwhile();
+        let running: Vec<_> = (0..count)
+            .map(|_| read_telling(ring, file.clone(), room(1).1))
+            .collect();
+        // What is in the page cache is answered as it is asked.
+        assert_eq!(core.in_kernel(), count);
+        drop(nobody_reaps);
+        for (_operation, told) in &running {
+            let outcome = told.recv_timeout(LONG_ENOUGH);
+            outcome
+                .unwrap_or_else(|_| panic!("one of {count} never ends"))
+                .expect("it reads");
+        }
+        assert_eq!((core.operation_count(), core.in_kernel()), (0, 0));
+    }
 }
 
 #[test]
