@@ -29,8 +29,8 @@ const QUESTION_COUNT: u32 = 128;
 const ANSWER_COUNT: u32 = 4096;
 /// How many answers are taken in at a time.
 const BATCH: usize = 32;
-/// How long to wait where the kernel has no memory for a question.
-const PAUSE: Duration = Duration::from_millis(1);
+/// How long to wait where the kernel has no memory for a question. In tests it is over at once, which is the worst that can come.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 1 });
 /// Marks answers that are of no interest: to the giving up of operations.
 const NO_KEY: u64 = u64::MAX;
 
@@ -98,6 +98,8 @@ pub(crate) struct Core {
     in_kernel: AtomicUsize,
     in_kernel_max: usize,
     is_pausing: AtomicBool,
+    #[cfg(test)]
+    pub(crate) obstacle: crate::tests::Obstacle,
 }
 
 impl Core {
@@ -123,6 +125,8 @@ impl Core {
             in_kernel: AtomicUsize::new(0),
             in_kernel_max,
             is_pausing: AtomicBool::new(false),
+            #[cfg(test)]
+            obstacle: crate::tests::Obstacle::default(),
         }));
         driver::start(core)?;
         Ok(core)
@@ -178,12 +182,13 @@ impl Core {
         self.waiting_count.store(waiting.len(), SeqCst);
         loop {
             self.fill_queue(&mut waiting);
-            match self.ring.submit() {
+            match self.submit() {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     // EAGAIN: no memory; EBUSY: no room for answers, which I3 excludes. Nothing else is known to happen.
                     tracing::debug!(%error, "the kernel takes no questions just now");
+                    drop(waiting); // The pause may be over before it has begun, and then asks right here (I6).
                     return self.ask_after_a_pause();
                 }
             }
@@ -193,6 +198,12 @@ impl Core {
                 return;
             }
         }
+    }
+
+    fn submit(&self) -> io::Result<usize> {
+        #[cfg(test)]
+        self.obstacle.meet()?;
+        self.ring.submit()
     }
 
     fn has_room(&self) -> bool {

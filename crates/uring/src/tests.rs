@@ -6,6 +6,7 @@ use crate::rings::Rings;
 use crate::{Operation, Ring, SharedFile};
 use futures_lite::future::{block_on, poll_once};
 use guestmem::{AccessError, GuestMemory};
+use parking_lot::Mutex;
 use scsi_buffers::{BounceBuffer, GuestRange, OwnedRequestBuffers, PinnedBuffers};
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeWriter, Write};
@@ -21,6 +22,25 @@ mod stress;
 
 /// What has not happened by then never will.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
+
+/// Has a ring refused: so many times, with this error.
+#[derive(Default)]
+pub(crate) struct Obstacle(Mutex<(usize, i32)>);
+
+impl Obstacle {
+    fn put(&self, times: usize, errno: i32) {
+        *self.0.lock() = (times, errno);
+    }
+
+    pub(crate) fn meet(&self) -> io::Result<()> {
+        let (times, errno) = &mut *self.0.lock();
+        if *times == 0 {
+            return Ok(());
+        }
+        *times -= 1;
+        Err(io::Error::from_raw_os_error(*errno))
+    }
+}
 
 /// A ring of the test's own, with room for so many operations in the kernel.
 fn ring_with_room(answers: u32) -> (Ring, &'static Core) {
@@ -359,6 +379,24 @@ fn answers_are_taken_in_however_many_there_are_at_once() {
                 .expect("it reads");
         }
         assert_eq!((core.operation_count(), core.in_kernel()), (0, 0));
+    }
+}
+
+#[test]
+fn a_kernel_without_means_is_asked_again_after_a_pause() {
+    for errno in [libc::EAGAIN, libc::EBUSY, libc::EINTR] {
+        let (ring, core) = ring_with_room(64);
+        core.obstacle.put(3, errno);
+        let file = file_of(b"x");
+        let (tell, told) = channel();
+        // Where it hangs, the test does not.
+        thread::spawn(move || {
+            let (operation, end) = read_telling(ring, file, room(1).1);
+            operation.detach();
+            tell.send(end.recv()).expect("the test listens");
+        });
+        let outcome = told.recv_timeout(LONG_ENOUGH).expect("nobody hangs");
+        outcome.expect("it ends").expect("it reads");
     }
 }
 
