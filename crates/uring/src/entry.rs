@@ -4,7 +4,7 @@
 //! - **I1** `vectors` are memory of `memory` from byte `done` of it on, and are not changed while the kernel has them.
 //! - **I2** An entry stays in its box, in the ring's slab, from before the kernel is told of it until after the kernel has answered.
 
-use crate::SharedFile;
+use crate::{Refused, SharedFile};
 use io_uring::{opcode, squeue, types};
 use scsi_buffers::PinnedBuffers;
 use std::io;
@@ -155,6 +155,21 @@ impl Entry {
         } = *self;
         drop((file, memory));
         finish(outcome);
+    }
+
+    /// Ends it where the system refuses to be asked, with its memory for whoever does it another way.
+    pub(crate) fn end_refused(self: Box<Self>) {
+        if self.is_unwanted && !self.has_begun() {
+            return self.end(Err(io::ErrorKind::Interrupted.into()));
+        }
+        let Self {
+            file,
+            memory,
+            finish,
+            ..
+        } = *self;
+        drop(file);
+        finish(Err(io::Error::other(Refused { memory })));
     }
 
     /// Whether some of it is done.

@@ -6,14 +6,15 @@
 //!   the kernel has it, or somebody takes its answer in.
 //! - **I5** What waits is asked as soon as there is room: whoever makes it wait looks for room afterwards, and whoever makes room
 //!   looks for what waits afterwards. Both are `SeqCst`, so one of the two sees the other.
-//! - **I6** The queue of questions is touched only with `waiting` locked, and the queue of answers only with `reaping` locked. No
+//! - **I6** The queue of questions is touched only with `questions` locked, and the queue of answers only with `reaping` locked. No
 //!   other lock is taken with the slab locked, and nobody's code is called with any lock held.
-//! - **I7** A ring is never closed: what the kernel may still use is in its slab.
+//! - **I7** What a ring that was refused has left in its queue stays there: the kernel is never told of that queue again.
+//! - **I8** A ring is never closed: what the kernel may still use is in its slab.
 
 use crate::driver;
 use crate::entry::{Entry, Step};
 use io_uring::{IoUring, Probe, opcode, squeue};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -60,6 +61,15 @@ enum Question {
     GiveUp(Key),
 }
 
+/// What the kernel has not been told yet.
+#[derive(Default)]
+struct Questions {
+    /// There was no room for them.
+    waiting: VecDeque<Question>,
+    /// What lies in the queue, in its order.
+    in_queue: VecDeque<Question>,
+}
+
 /// The operations that have not ended.
 #[derive(Default)]
 pub(crate) struct Entries {
@@ -90,14 +100,16 @@ impl Entries {
 
 pub(crate) struct Core {
     ring: IoUring,
-    waiting: Mutex<VecDeque<Question>>,
-    /// The length of `waiting`, for those who only want to know.
+    questions: Mutex<Questions>,
+    /// The length of `questions.waiting`, for those who only want to know.
     waiting_count: AtomicUsize,
     entries: Mutex<Entries>,
     reaping: Mutex<()>,
     in_kernel: AtomicUsize,
     in_kernel_max: usize,
     is_pausing: AtomicBool,
+    /// The system takes no questions any more. Changed only with `questions` locked.
+    is_refused: AtomicBool,
     #[cfg(test)]
     pub(crate) obstacle: crate::tests::Obstacle,
 }
@@ -115,16 +127,17 @@ impl Core {
             .build(questions)?;
         check_abilities(&ring)?;
         let in_kernel_max = ring.params().cq_entries().min(answers) as usize;
-        // I7
+        // I8
         let core: &'static Self = Box::leak(Box::new(Self {
             ring,
-            waiting: Mutex::default(),
+            questions: Mutex::default(),
             waiting_count: AtomicUsize::new(0),
             entries: Mutex::default(),
             reaping: Mutex::new(()),
             in_kernel: AtomicUsize::new(0),
             in_kernel_max,
             is_pausing: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
             #[cfg(test)]
             obstacle: crate::tests::Obstacle::default(),
         }));
@@ -152,51 +165,89 @@ impl Core {
 
     /// Gives an operation up that nobody waits for any more, if that can be.
     pub(crate) fn let_go(&'static self, key: Key) {
-        let mut waiting = self.waiting.lock();
+        let mut questions = self.questions.lock();
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get(key) else {
             return; // It has just ended.
         };
         entry.is_unwanted = true;
+        let waiting = &mut questions.waiting;
         let place = waiting.iter().position(|one| *one == Question::Do(key));
         match place {
             Some(place) if !entry.has_begun() => {
                 let entry = entries.remove(key);
                 waiting.remove(place);
                 self.waiting_count.store(waiting.len(), SeqCst);
-                drop((waiting, entries));
+                drop((questions, entries));
                 entry.end(Err(io::ErrorKind::Interrupted.into()));
             }
             Some(_) => {}
             None => {
-                drop((waiting, entries));
+                drop((questions, entries));
                 self.ask([Question::GiveUp(key)]);
             }
         }
     }
 
+    /// Whether the system has come to refuse what it allowed when the ring was made.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(SeqCst)
+    }
+
     /// Asks the kernel, or has the questions wait until there is room.
-    fn ask(&'static self, questions: impl IntoIterator<Item = Question>) {
-        let mut waiting = self.waiting.lock();
-        waiting.extend(questions);
-        self.waiting_count.store(waiting.len(), SeqCst);
+    fn ask(&'static self, more: impl IntoIterator<Item = Question>) {
+        let mut questions = self.questions.lock();
+        questions.waiting.extend(more);
+        self.waiting_count.store(questions.waiting.len(), SeqCst);
+        if self.is_refused() {
+            return self.end_all(questions);
+        }
         loop {
-            self.fill_queue(&mut waiting);
-            match self.submit() {
+            self.fill_queue(&mut questions);
+            let outcome = self.submit();
+            // SAFETY: I6; there is no other view of the queue.
+            let left = unsafe { self.ring.submission_shared() }.len();
+            let asked = questions.in_queue.len() - left;
+            questions.in_queue.drain(..asked);
+            match outcome.map_err(|error| (error.raw_os_error(), error)) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    // EAGAIN: no memory; EBUSY: no room for answers, which I3 excludes. Nothing else is known to happen.
+                Err((Some(libc::EINTR), _)) => continue,
+                // No memory, or no room for answers, which I3 excludes.
+                Err((Some(libc::EAGAIN | libc::ENOMEM | libc::EBUSY), error)) => {
                     tracing::debug!(%error, "the kernel takes no questions just now");
-                    drop(waiting); // The pause may be over before it has begun, and then asks right here (I6).
+                    drop(questions); // The pause may be over before it has begun, and then asks right here (I6).
                     return self.ask_after_a_pause();
                 }
+                // A sandbox that was closed after the ring was made, for this thread at least.
+                Err((_, error)) => {
+                    tracing::warn!(%error, "io_uring is refused from now on: requests that have to wait use threads instead");
+                    self.is_refused.store(true, SeqCst);
+                    return self.end_all(questions);
+                }
             }
-            // SAFETY: I6; there is no other view of the queue.
-            let is_asked = unsafe { self.ring.submission_shared() }.is_empty();
-            if is_asked && (waiting.is_empty() || !self.has_room()) {
+            if left == 0 && (questions.waiting.is_empty() || !self.has_room()) {
                 return;
             }
+        }
+    }
+
+    /// Ends what the kernel was not told of, because it never will be: all of it, and what has come back to be asked again.
+    fn end_all(&self, mut questions: MutexGuard<'_, Questions>) {
+        let mut ended = Vec::new();
+        {
+            let mut entries = self.entries.lock();
+            let Questions { waiting, in_queue } = &mut *questions;
+            self.in_kernel.fetch_sub(in_queue.len(), SeqCst);
+            for question in in_queue.drain(..).chain(waiting.drain(..)) {
+                if let Question::Do(key) = question {
+                    ended.push(entries.remove(key));
+                }
+            }
+        }
+        self.waiting_count.store(0, SeqCst);
+        drop(questions);
+        for entry in ended {
+            entry.end_refused();
         }
     }
 
@@ -211,13 +262,14 @@ impl Core {
     }
 
     /// Puts into the queue what there is room for.
-    fn fill_queue(&self, waiting: &mut VecDeque<Question>) {
+    fn fill_queue(&self, questions: &mut Questions) {
         // SAFETY: I6; there is no other view of the queue.
         let mut queue = unsafe { self.ring.submission_shared() };
         while self.has_room() && !queue.is_full() {
-            let Some(question) = waiting.pop_front() else {
+            let Some(question) = questions.waiting.pop_front() else {
                 break;
             };
+            questions.in_queue.push_back(question);
             let question = match question {
                 Question::Do(key) => {
                     let mut entries = self.entries.lock();
@@ -227,11 +279,11 @@ impl Core {
                 Question::GiveUp(key) => give_up(key),
             };
             self.in_kernel.fetch_add(1, SeqCst);
-            // SAFETY: the entry stays in its box in the slab until its answer is taken (I2, I4, I7), and with it its memory, its file
+            // SAFETY: the entry stays in its box in the slab until its answer is taken (I2, I4, I7, I8), and with it its memory, its file
             // and its list of vectors. That the memory fits the direction was checked before it came here.
             unsafe { queue.push(&question) }.expect("it is not full");
         }
-        self.waiting_count.store(waiting.len(), SeqCst);
+        self.waiting_count.store(questions.waiting.len(), SeqCst);
     }
 
     fn ask_after_a_pause(&'static self) {
@@ -324,6 +376,12 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn in_kernel(&self) -> usize {
         self.in_kernel.load(SeqCst)
+    }
+
+    /// As while a pause lasts.
+    #[cfg(test)]
+    pub(crate) fn pause_for_ever(&self) {
+        self.is_pausing.store(true, SeqCst);
     }
 
     /// Keeps everybody from reaping.

@@ -3,7 +3,7 @@
 use crate::entry::{Direction, Entry, Step};
 use crate::ring::Core;
 use crate::rings::Rings;
-use crate::{Operation, Ring, SharedFile};
+use crate::{Operation, Refused, Ring, SharedFile};
 use futures_lite::future::{block_on, poll_once};
 use guestmem::{AccessError, GuestMemory};
 use parking_lot::Mutex;
@@ -398,6 +398,45 @@ fn a_kernel_without_means_is_asked_again_after_a_pause() {
         let outcome = told.recv_timeout(LONG_ENOUGH).expect("nobody hangs");
         outcome.expect("it ends").expect("it reads");
     }
+}
+
+#[test]
+fn a_system_that_comes_to_refuse_ends_what_it_was_not_asked() {
+    let (ring, core) = ring_with_room(8);
+    let (reading, mut writing) = pipe();
+    let (mut buffer, memory) = room(2);
+    let (_begun, end_of_begun) = read_telling(ring, reading, memory);
+    // Those that stand in the queue, and those that wait for room in it.
+    core.obstacle.put(usize::MAX, libc::EAGAIN);
+    core.pause_for_ever();
+    let file = file_of(b"x");
+    let operations: Vec<_> = (0..20)
+        .map(|_| read_telling(ring, file.clone(), room(1).1))
+        .collect();
+    assert_eq!(core.in_kernel(), 1 + 4, "the queue has four places");
+    core.obstacle.put(usize::MAX, libc::EPERM);
+    let last = read_telling(ring, file.clone(), room(1).1);
+    for (operation, end) in operations.into_iter().chain([last]) {
+        let error = end
+            .try_recv()
+            .expect("it has ended")
+            .expect_err("nobody did it");
+        let refused = Refused::of(error).expect("that is why");
+        assert_eq!(refused.memory.buffers().len(), 1);
+        block_on(operation);
+    }
+    assert!(ring.is_refused());
+    assert_eq!((core.operation_count(), core.in_kernel()), (1, 1));
+    // What the kernel has goes on, until it would have to be asked again.
+    writing.write_all(b"a").expect("somebody reads");
+    let error = end_of_begun.recv_timeout(LONG_ENOUGH).expect("it ends");
+    Refused::of(error.expect_err("half of it")).expect("that is why");
+    assert_eq!(buffer.as_slice().map(|bytes| bytes[0]), Some(b'a'));
+    assert_eq!((core.operation_count(), core.in_kernel()), (0, 0));
+    // What comes later, too.
+    let (operation, end) = read_telling(ring, file, room(1).1);
+    drop(operation);
+    Refused::of(end.try_recv().expect("it has ended").expect_err("refused")).expect("that is why");
 }
 
 #[test]
