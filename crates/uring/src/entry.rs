@@ -9,6 +9,7 @@ use io_uring::{opcode, squeue, types};
 use scsi_buffers::PinnedBuffers;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How often the kernel may say that it cannot do something just now, before that is an error.
 const REFUSALS_MAX: u32 = 1000;
@@ -29,6 +30,15 @@ pub(crate) enum Step {
     /// The kernel is to be asked again.
     Again,
     Finished(io::Result<()>),
+}
+
+/// Runs code of others, wakers and owners of memory, whose panics are nobody's here: the ring has others to serve.
+fn hold_panics(code: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
+        tracing::error!("a waker, or an owner of memory, panicked at the end of an operation");
+        // Dropping it is code of others, too.
+        std::mem::forget(panic);
+    }
 }
 
 pub(crate) struct Entry {
@@ -153,8 +163,8 @@ impl Entry {
             finish,
             ..
         } = *self;
-        drop((file, memory));
-        finish(outcome);
+        hold_panics(|| drop((file, memory)));
+        hold_panics(|| finish(outcome));
     }
 
     /// Ends it where the system refuses to be asked, with its memory for whoever does it another way.
@@ -168,8 +178,8 @@ impl Entry {
             finish,
             ..
         } = *self;
-        drop(file);
-        finish(Err(io::Error::other(Refused { memory })));
+        hold_panics(|| drop(file));
+        hold_panics(|| finish(Err(io::Error::other(Refused { memory }))));
     }
 
     /// Whether some of it is done.

@@ -313,13 +313,10 @@ impl Core {
     }
 
     fn reap_by<Guard>(&'static self, lock: impl Fn() -> Option<Guard>) {
-        thread_local! {
-            static IS_REAPING: Cell<bool> = const { Cell::new(false) };
-        }
         // What is woken by reaping may come here again; then the outer round will see to it.
-        if IS_REAPING.replace(true) {
+        let Some(_turn) = Turn::take() else {
             return;
-        }
+        };
         loop {
             let mut answers = [(0, 0); BATCH];
             let Some(guard) = lock() else {
@@ -342,7 +339,6 @@ impl Core {
             }
             self.take_in(&answers[..count]);
         }
-        IS_REAPING.set(false);
     }
 
     fn take_in(&'static self, answers: &[(u64, i32)]) {
@@ -399,6 +395,25 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn operation_count(&self) -> usize {
         self.entries.lock().slab.len()
+    }
+}
+
+thread_local! {
+    static IS_REAPING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread reaps, and does not begin another time meanwhile.
+struct Turn(());
+
+impl Turn {
+    fn take() -> Option<Self> {
+        (!IS_REAPING.replace(true)).then_some(Self(()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        IS_REAPING.set(false);
     }
 }
 

@@ -11,10 +11,11 @@ use scsi_buffers::{BounceBuffer, GuestRange, OwnedRequestBuffers, PinnedBuffers}
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeWriter, Write};
 use std::os::unix::fs::FileExt;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -339,6 +340,52 @@ fn a_panic_is_for_whoever_waits() {
     assert!(caught.is_err());
     let (_buffer, memory) = room(3);
     block_on(ring.read(file, memory, 0, itself).expect("memory")).expect("the ring goes on");
+}
+
+#[test]
+fn a_waker_that_panics_is_nobody_elses_business() {
+    struct Panicking(AtomicUsize);
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            panic!("as planned");
+        }
+    }
+    let (ring, core) = ring_with_room(64);
+    let panicking = Arc::new(Panicking(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&panicking));
+    let (pipes, mut first): (Vec<_>, Vec<_>) = (0..3)
+        .map(|_| {
+            let (reading, writing) = pipe();
+            let (mut operation, told) = read_telling(ring, reading, room(1).1);
+            assert!(
+                Pin::new(&mut operation)
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
+            (writing, (operation, told))
+        })
+        .unzip();
+    let nobody_reaps = core.reap_nothing_meanwhile();
+    for mut writing in &pipes {
+        writing.write_all(b"x").expect("somebody reads");
+    }
+    drop(nobody_reaps);
+    for (_, told) in &mut first {
+        told.recv_timeout(LONG_ENOUGH)
+            .expect("it ends")
+            .expect("it reads");
+    }
+    while panicking.0.load(Ordering::SeqCst) < 3 {
+        thread::yield_now();
+    }
+    // By whoever drives, and by whoever polls.
+    let (reading, mut writing) = pipe();
+    let (_operation, told) = read_telling(ring, reading, room(1).1);
+    writing.write_all(b"x").expect("somebody reads");
+    told.recv_timeout(LONG_ENOUGH)
+        .expect("it ends")
+        .expect("it reads");
 }
 
 #[test]
