@@ -11,8 +11,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How often the kernel may say that it cannot do something just now, before that is an error.
+/// How often the kernel may say that it cannot do something just now, or has given it up, before that is an error.
 const REFUSALS_MAX: u32 = 1000;
+/// How often it is asked again at once; after that, only after a pause.
+const REFUSALS_AT_ONCE_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -29,6 +31,8 @@ pub(crate) type Finish = Box<dyn FnOnce(io::Result<()>) + Send>;
 pub(crate) enum Step {
     /// The kernel is to be asked again.
     Again,
+    /// The same, but not at once.
+    AgainLater,
     Finished(io::Result<()>),
 }
 
@@ -51,6 +55,8 @@ pub(crate) struct Entry {
     /// How many bytes are transferred.
     done: usize,
     refusals: u32,
+    /// It is to be done on a thread of the kernel, which can wait for whatever it was that could not be.
+    needs_thread: bool,
     /// Nobody waits for it any more: it need not be done if it has not begun.
     pub(crate) is_unwanted: bool,
     finish: Finish,
@@ -83,6 +89,7 @@ impl Entry {
             offset,
             done: 0,
             refusals: 0,
+            needs_thread: false,
             is_unwanted: false,
             finish,
         })
@@ -147,8 +154,7 @@ impl Entry {
                 .build(),
         };
         let question = question.user_data(user_data);
-        if self.refusals > 0 {
-            // On a thread of the kernel, which can wait for whatever it was.
+        if self.needs_thread {
             question.flags(squeue::Flags::ASYNC)
         } else {
             question
@@ -199,6 +205,7 @@ impl Entry {
                     "a kernel moves no more than it is given"
                 );
                 self.done += moved;
+                self.refusals = 0;
                 if self.done == self.memory.buffers().len() {
                     return Step::Finished(Ok(()));
                 }
@@ -214,10 +221,15 @@ impl Entry {
                         Step::Finished(Err(io::ErrorKind::Interrupted.into()))
                     }
                     // Also because the thread ended that had asked: the kernel gives up what it has not begun then.
-                    Some(libc::ECANCELED | libc::EINTR) => Step::Again,
-                    Some(libc::EAGAIN) if self.refusals < REFUSALS_MAX => {
+                    Some(errno @ (libc::ECANCELED | libc::EINTR | libc::EAGAIN))
+                        if self.refusals < REFUSALS_MAX =>
+                    {
                         self.refusals += 1;
-                        Step::Again
+                        self.needs_thread |= errno == libc::EAGAIN;
+                        match self.refusals <= REFUSALS_AT_ONCE_MAX {
+                            true => Step::Again,
+                            false => Step::AgainLater,
+                        }
                     }
                     _ => Step::Finished(Err(error)),
                 }

@@ -38,6 +38,7 @@
 mod driver;
 mod entry;
 mod operation;
+mod questions;
 mod refused;
 mod ring;
 mod rings;

@@ -13,11 +13,11 @@
 
 use crate::driver;
 use crate::entry::{Entry, Step};
+pub(crate) use crate::questions::Key;
+use crate::questions::{Entries, NO_KEY, Question, Questions};
 use io_uring::{IoUring, Probe, opcode, squeue};
 use parking_lot::{Mutex, MutexGuard};
-use slab::Slab;
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -30,73 +30,10 @@ const QUESTION_COUNT: u32 = 128;
 const ANSWER_COUNT: u32 = 4096;
 /// How many answers are taken in at a time.
 const BATCH: usize = 32;
+/// How many batches are taken in by somebody who only came to look for something else.
+const BATCHES_BY_THE_WAY: usize = 4;
 /// How long to wait where the kernel has no memory for a question. In tests it is over at once, which is the worst that can come.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 1 });
-/// Marks answers that are of no interest: to the giving up of operations.
-const NO_KEY: u64 = u64::MAX;
-
-/// An operation of a ring. Never used for another one again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
-
-impl Key {
-    fn to_user_data(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-
-    fn of_user_data(user_data: u64) -> Self {
-        Self {
-            index: user_data as u32,
-            generation: (user_data >> 32) as u32,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Question {
-    Do(Key),
-    GiveUp(Key),
-}
-
-/// What the kernel has not been told yet.
-#[derive(Default)]
-struct Questions {
-    /// There was no room for them.
-    waiting: VecDeque<Question>,
-    /// What lies in the queue, in its order.
-    in_queue: VecDeque<Question>,
-}
-
-/// The operations that have not ended.
-#[derive(Default)]
-pub(crate) struct Entries {
-    slab: Slab<(u32, Box<Entry>)>,
-    generation: u32,
-}
-
-impl Entries {
-    fn insert(&mut self, entry: Box<Entry>) -> Key {
-        // Only all bits of both at once would be NO_KEY, and there are never so many entries.
-        self.generation = self.generation.wrapping_add(1);
-        let index = self.slab.insert((self.generation, entry));
-        Key {
-            index: u32::try_from(index).expect("memory ends before that many operations"),
-            generation: self.generation,
-        }
-    }
-
-    fn get(&mut self, key: Key) -> Option<&mut Box<Entry>> {
-        let (generation, entry) = self.slab.get_mut(key.index as usize)?;
-        (*generation == key.generation).then_some(entry)
-    }
-
-    fn remove(&mut self, key: Key) -> Box<Entry> {
-        self.slab.remove(key.index as usize).1
-    }
-}
 
 pub(crate) struct Core {
     ring: IoUring,
@@ -121,6 +58,13 @@ impl Core {
     }
 
     pub(crate) fn with_room(questions: u32, answers: u32) -> io::Result<&'static Self> {
+        let core = Self::undriven(questions, answers)?;
+        driver::start(core)?;
+        Ok(core)
+    }
+
+    /// One that is reaped only by those who poll.
+    pub(crate) fn undriven(questions: u32, answers: u32) -> io::Result<&'static Self> {
         let ring = IoUring::builder()
             .setup_clamp()
             .setup_cqsize(answers)
@@ -128,7 +72,7 @@ impl Core {
         check_abilities(&ring)?;
         let in_kernel_max = ring.params().cq_entries().min(answers) as usize;
         // I8
-        let core: &'static Self = Box::leak(Box::new(Self {
+        Ok(Box::leak(Box::new(Self {
             ring,
             questions: Mutex::default(),
             waiting_count: AtomicUsize::new(0),
@@ -140,9 +84,7 @@ impl Core {
             is_refused: AtomicBool::new(false),
             #[cfg(test)]
             obstacle: crate::tests::Obstacle::default(),
-        }));
-        driver::start(core)?;
-        Ok(core)
+        })))
     }
 
     /// Takes the operation in, and begins it.
@@ -171,13 +113,11 @@ impl Core {
             return; // It has just ended.
         };
         entry.is_unwanted = true;
-        let waiting = &mut questions.waiting;
-        let place = waiting.iter().position(|one| *one == Question::Do(key));
-        match place {
-            Some(place) if !entry.has_begun() => {
+        match questions.place_of(key) {
+            Some((list, place)) if !entry.has_begun() => {
                 let entry = entries.remove(key);
-                waiting.remove(place);
-                self.waiting_count.store(waiting.len(), SeqCst);
+                list.remove(place);
+                self.waiting_count.store(questions.waiting.len(), SeqCst);
                 drop((questions, entries));
                 entry.end(Err(io::ErrorKind::Interrupted.into()));
             }
@@ -236,9 +176,17 @@ impl Core {
         let mut ended = Vec::new();
         {
             let mut entries = self.entries.lock();
-            let Questions { waiting, in_queue } = &mut *questions;
+            let Questions {
+                waiting,
+                later,
+                in_queue,
+            } = &mut *questions;
             self.in_kernel.fetch_sub(in_queue.len(), SeqCst);
-            for question in in_queue.drain(..).chain(waiting.drain(..)) {
+            let all = in_queue
+                .drain(..)
+                .chain(waiting.drain(..))
+                .chain(later.drain(..));
+            for question in all {
                 if let Question::Do(key) = question {
                     ended.push(entries.remove(key));
                 }
@@ -286,6 +234,7 @@ impl Core {
         self.waiting_count.store(questions.waiting.len(), SeqCst);
     }
 
+    /// Asks what waits, and what is to be asked later, once the pause is over that begins now, or has begun.
     fn ask_after_a_pause(&'static self) {
         if self.is_pausing.swap(true, SeqCst) {
             return;
@@ -293,6 +242,10 @@ impl Core {
         let pause = async move {
             async_io::Timer::after(PAUSE).await;
             self.is_pausing.store(false, SeqCst);
+            {
+                let Questions { waiting, later, .. } = &mut *self.questions.lock();
+                waiting.append(later);
+            }
             self.ask([]);
         };
         let (runnable, task) = async_task::spawn(pause, |runnable: async_task::Runnable| {
@@ -304,20 +257,21 @@ impl Core {
 
     /// Takes in all answers that are there, and waits for whoever else does.
     pub(crate) fn reap(&'static self) {
-        self.reap_by(|| Some(self.reaping.lock()));
+        self.reap_by(usize::MAX, || Some(self.reaping.lock()));
     }
 
-    /// As [`reap`](Self::reap), but leaves it to others if they are at it.
+    /// As [`reap`](Self::reap), but leaves it to others if they are at it, and to the reactor what is too much for somebody who has
+    /// other things to do.
     pub(crate) fn reap_if_free(&'static self) {
-        self.reap_by(|| self.reaping.try_lock());
+        self.reap_by(BATCHES_BY_THE_WAY, || self.reaping.try_lock());
     }
 
-    fn reap_by<Guard>(&'static self, lock: impl Fn() -> Option<Guard>) {
+    fn reap_by<Guard>(&'static self, batch_count_max: usize, lock: impl Fn() -> Option<Guard>) {
         // What is woken by reaping may come here again; then the outer round will see to it.
         let Some(_turn) = Turn::take() else {
             return;
         };
-        loop {
+        for _ in 0..batch_count_max {
             let mut answers = [(0, 0); BATCH];
             let Some(guard) = lock() else {
                 break;
@@ -337,12 +291,16 @@ impl Core {
             if count == 0 {
                 break;
             }
+            #[cfg(test)]
+            for (_, answer) in &mut answers[..count] {
+                *answer = self.obstacle.spoilt(*answer);
+            }
             self.take_in(&answers[..count]);
         }
     }
 
     fn take_in(&'static self, answers: &[(u64, i32)]) {
-        let mut again = Vec::new();
+        let (mut again, mut later) = (Vec::new(), Vec::new());
         let mut ended = Vec::with_capacity(answers.len());
         {
             let mut entries = self.entries.lock();
@@ -356,6 +314,7 @@ impl Core {
                     .expect("what the kernel has is in the slab (I4)");
                 match entry.take_answer(answer) {
                     Step::Again => again.push(Question::Do(key)),
+                    Step::AgainLater => later.push(Question::Do(key)),
                     Step::Finished(outcome) => ended.push((entries.remove(key), outcome)),
                 }
             }
@@ -363,6 +322,10 @@ impl Core {
         self.in_kernel.fetch_sub(answers.len(), SeqCst);
         if !again.is_empty() || self.waiting_count.load(SeqCst) > 0 {
             self.ask(again); // I5
+        }
+        if !later.is_empty() {
+            self.questions.lock().later.extend(later);
+            self.ask_after_a_pause();
         }
         for (entry, outcome) in ended {
             entry.end(outcome);
@@ -389,12 +352,12 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn has_begun_something(&self) -> bool {
         let entries = self.entries.lock();
-        entries.slab.iter().any(|(_, (_, entry))| entry.has_begun())
+        entries.iter().any(Entry::has_begun)
     }
 
     #[cfg(test)]
     pub(crate) fn operation_count(&self) -> usize {
-        self.entries.lock().slab.len()
+        self.entries.lock().iter().count()
     }
 }
 
