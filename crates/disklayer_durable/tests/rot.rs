@@ -140,8 +140,10 @@ fn an_entry_that_says_what_no_layer_can_have_is_damage_for_all_who_look() {
             forge(&log.store, last, write).await;
             let place = format!("at byte {} ", 8192 + u64::from(last) * 4096);
             let opened = DurableLayer::open(log.store.clone(), &few_pages()).await;
-            let seen = check(&log.store, |_, _| ()).await.map(|_| ());
-            let mapped = map(&log.store, |_| ()).await;
+            let seen = check(&log.store, |_, _| std::ops::ControlFlow::Continue(()))
+                .await
+                .map(|_| ());
+            let mapped = map(&log.store, |_| std::ops::ControlFlow::Continue(())).await;
             for error in [opened.map(|_| ()), seen, mapped] {
                 let error = error.expect_err("it is no layer").to_string();
                 assert!(error.contains(&place), "{at}: {error}");
@@ -158,7 +160,9 @@ fn an_image_of_another_epoch_in_a_whole_entry_is_damage_and_not_absence() {
         let image = forge(&log.store, last + 1, |data| data[8] ^= 1).await;
         let name = |data: &mut [u8]| data[2744..2748].copy_from_slice(&image.to_le_bytes());
         forge(&log.store, last, name).await;
-        let report = check(&log.store, |_, _| ()).await.unwrap();
+        let report = check(&log.store, |_, _| std::ops::ControlFlow::Continue(()))
+            .await
+            .unwrap();
         assert_eq!(report.condition, Condition::Damaged);
         let layer = DurableLayer::open(log.store, &few_pages()).await.unwrap();
         let mut data = [0; 512];
