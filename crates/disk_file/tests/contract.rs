@@ -60,8 +60,10 @@ fn a_file_disk_keeps_the_contract() -> Result<(), Violation> {
 
 #[test]
 fn a_file_disk_of_large_sectors_keeps_the_contract() -> Result<(), Violation> {
+    // Seventy such sectors would be nothing but more of the same, and 4.5 MiB for each disk.
+    let suite = Suite::new().sector_counts([1, 7]).fixed_seed_count(1);
     for place in places() {
-        check(&place, &[65536], &Suite::new().fixed_seed_count(1))?;
+        check(&place, &[65536], &suite)?;
     }
     Ok(())
 }
