@@ -72,27 +72,31 @@ fn run_here(runnable: Runnable) {
     impl Drop for Idle {
         fn drop(&mut self) {
             // Empty, unless a task has panicked; the others are woken again then, by nobody. A task of ours does not panic.
-            NEXT.take();
+            let _ = NEXT.try_with(RefCell::take);
         }
     }
-    let is_running = NEXT.with_borrow_mut(|next| match next {
+    let mut here = Some(runnable);
+    let is_first = NEXT.try_with(|next| match &mut *next.borrow_mut() {
         Some(next) => {
-            next.push_back(runnable);
-            None
+            next.extend(here.take());
+            false
         }
-        None => {
-            *next = Some(VecDeque::new());
-            Some(runnable)
+        none => {
+            *none = Some(VecDeque::new());
+            true
         }
     });
-    let Some(first) = is_running else {
-        return;
+    let _idle = match is_first {
+        Ok(false) => return,
+        Ok(true) => Some(Idle),
+        // The thread is ending, and what it dies of wakes tasks: they are run, one inside the other if need be.
+        Err(_) => None,
     };
-    let _idle = Idle;
-    let mut runnable = Some(first);
-    while let Some(now) = runnable {
+    while let Some(now) = here {
         now.run();
-        runnable = NEXT.with_borrow_mut(|next| next.as_mut()?.pop_front());
+        here = NEXT
+            .try_with(|next| next.borrow_mut().as_mut()?.pop_front())
+            .unwrap_or(None);
     }
 }
 

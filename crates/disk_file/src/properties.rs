@@ -43,6 +43,8 @@ pub(crate) struct Properties {
     /// Whether the kernel hears of all changes, as it does not of those that are made to a device, or elsewhere on a network.
     pub(crate) can_be_watched: bool,
     pub(crate) physical_sector_size: u32,
+    /// What space is given to a file in.
+    pub(crate) block_bytes: u32,
     /// What the medium writes all or nothing.
     pub(crate) untorn_bytes: u32,
     /// Whether holes can be punched, which is what unmap does; not in a file that is only read.
@@ -96,6 +98,8 @@ impl Properties {
             size_bytes: device_size(file).map_err(OpenError::io(path, "find its size"))?,
             can_be_watched: false,
             physical_sector_size: sane_physical_size(physical.into(), sector_size),
+            // All its space is there.
+            block_bytes: u32::MAX,
             untorn_bytes: physical,
             can_punch: can_zero && !read_only,
             may_zero_range: can_zero,
@@ -110,8 +114,9 @@ impl Properties {
         sector_size: u32,
         read_only: bool,
     ) -> Result<Self, OpenError> {
-        let magic =
-            file_system_magic(file).map_err(OpenError::io(path, "look at its file system"))?;
+        let file_system = rustix::fs::fstatfs(file)
+            .map_err(|error| OpenError::io(path, "look at its file system")(error.into()))?;
+        let magic = file_system.f_type as i64;
         let is_memory = IN_MEMORY.contains(&magic);
         let untorn = queue_attribute(metadata.dev(), "physical_block_size").unwrap_or(512);
         Ok(Self {
@@ -123,6 +128,8 @@ impl Properties {
             size_bytes: metadata.len(),
             can_be_watched: !CHANGED_ELSEWHERE.contains(&magic),
             physical_sector_size: sane_physical_size(metadata.blksize(), sector_size),
+            // None if it does not say: then each sector is reserved.
+            block_bytes: u32::try_from(file_system.f_bsize).unwrap_or(0),
             untorn_bytes: if is_memory {
                 u32::MAX
             } else {
@@ -145,10 +152,6 @@ fn sane_physical_size(reported: u64, sector_size: u32) -> u32 {
     };
     // At most SECTOR_SIZE_MAX, so nothing is cut off.
     (size as u32).max(sector_size)
-}
-
-fn file_system_magic(file: &File) -> io::Result<i64> {
-    Ok(rustix::fs::fstatfs(file)?.f_type as i64)
 }
 
 /// Punches a hole beyond the end of the file, where there is nothing: only the answer matters.

@@ -88,9 +88,9 @@ impl Shared {
         self.image.properties.kind == ImageKind::MemoryFile
     }
 
-    /// Whether a write can fail inside a sector, because the kernel writes a file page by page.
+    /// Whether a write can fail inside a sector, because the kernel writes a file by smaller parts.
     pub(crate) fn has_divided_sectors(&self) -> bool {
-        self.image.sector_size > PAGE_BYTES
+        self.image.sector_size > part_bytes(self.image.is_direct, self.image.properties.block_bytes)
     }
 
     /// Refuses changes after a failed flush (C8).
@@ -114,6 +114,14 @@ impl Shared {
     }
 }
 
+/// What is written wholly or not at all where space runs out: a page of the cache, and past it a block of the file system.
+fn part_bytes(is_direct: bool, block_bytes: u32) -> u32 {
+    match is_direct {
+        true => block_bytes.min(PAGE_BYTES),
+        false => PAGE_BYTES,
+    }
+}
+
 /// Something that the file system may turn out not to support: hoped for until it says so, once.
 #[derive(Debug)]
 pub(crate) struct Hope(AtomicBool);
@@ -129,5 +137,17 @@ impl Hope {
 
     pub(crate) fn give_up(&self) {
         self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn past_the_page_cache_space_runs_out_by_blocks() {
+        assert_eq!(part_bytes(true, 1024), 1024);
+        assert_eq!(part_bytes(true, 65536), 4096);
+        assert_eq!(part_bytes(false, 1024), 4096);
     }
 }

@@ -10,7 +10,9 @@ use crate::{FileDisk, FileDiskOptions};
 use disk_backend::{Disk, DiskError, DiskIo};
 use futures_lite::future::{block_on, poll_once};
 use guestmem::GuestMemory;
+use range_lock::RangeGuard;
 use scsi_buffers::{HostBuffers, OwnedRequestBuffers};
+use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -171,6 +173,31 @@ fn what_is_woken_on_a_thread_of_the_pool_knows_it() {
     block_on(pool::spawn(move || drop(in_the_way)));
     assert!(block_on(woken));
     assert!(!pool::is_this_thread());
+}
+
+#[test]
+fn a_thread_that_ends_may_let_others_have_its_range() {
+    thread_local! {
+        static OF_THE_THREAD: RefCell<Option<RangeGuard>> = const { RefCell::new(None) };
+    }
+    for (_folder, disk) in file_disks() {
+        let in_the_way = disk.shared.locks.try_write(0..512).expect("nobody has it");
+        let memory = GuestMemory::allocate(4096);
+        memory.write_at(0, &sector_of(7)).expect("inside");
+        let request = OwnedRequestBuffers::linear(0, SECTOR_SIZE, false);
+        let buffers = request.buffer(&memory);
+        block_on(async {
+            let mut write = pin!(disk.write_vectored(&buffers, 0, false));
+            assert!(poll_once(&mut write).await.is_none());
+            let ends = std::thread::spawn(move || {
+                OF_THE_THREAD.set(Some(in_the_way));
+                // Made later, and gone before the guard.
+                block_on(pool::spawn_here(futures_lite::future::yield_now()));
+            });
+            ends.join().expect("nothing panics");
+            write.await.expect("it writes");
+        });
+    }
 }
 
 /// What the kernel has taken of a sector at once, and what the pool was still to write, are one change (C2).

@@ -35,9 +35,11 @@ fn make(place: &Place, way: &FileDiskOptions, spec: &DiskSpec) -> Disk {
 fn check(place: &Place, sector_sizes: &[u32], suite: &Suite) -> Result<(), Violation> {
     for (name, way) in place.ways() {
         let possible = sector_sizes.iter().filter(|size| **size >= way.sector_size);
+        // Past the page cache each request waits for the medium, so one size has to do.
+        let possible = possible.take(if way.direct { 1 } else { usize::MAX });
         println!("{}, {name}", place.file_system);
-        let suite = match way.direct {
-            // Each request waits for the medium.
+        // What differs from one way to the next is when requests end; one of them goes through all seeds.
+        let suite = match name == "on threads" || way.direct {
             true => suite.clone().fixed_seed_count(1),
             false => suite.clone(),
         };
@@ -58,8 +60,10 @@ fn a_file_disk_keeps_the_contract() -> Result<(), Violation> {
 
 #[test]
 fn a_file_disk_of_large_sectors_keeps_the_contract() -> Result<(), Violation> {
+    // Seventy such sectors would be nothing but more of the same, and 4.5 MiB for each disk.
+    let suite = Suite::new().sector_counts([1, 7]).fixed_seed_count(1);
     for place in places() {
-        check(&place, &[65536], &Suite::new().fixed_seed_count(1))?;
+        check(&place, &[65536], &suite)?;
     }
     Ok(())
 }

@@ -4,12 +4,16 @@
 //! is readable. The reaping happens right there, in the waker: a task would have to be run by somebody.
 
 use crate::ring::Core;
-use async_io::Async;
+use async_io::{Async, Timer};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+/// How long until the reactor is asked again to watch what it could not.
+const PAUSE: Duration = Duration::from_millis(100);
 
 struct Descriptor(&'static Core);
 
@@ -35,6 +39,19 @@ pub(crate) fn start(core: &'static Core) -> io::Result<()> {
     };
     Arc::new(driver).wake();
     Ok(())
+}
+
+/// Has another try made after a while.
+fn wake_later(waker: Waker) {
+    let pause = async move {
+        Timer::after(PAUSE).await;
+        waker.wake();
+    };
+    let (runnable, task) = async_task::spawn(pause, |runnable: async_task::Runnable| {
+        runnable.run();
+    });
+    task.detach();
+    runnable.run();
 }
 
 /// Has the next wake drive again, should this one end in a panic. Otherwise there is nothing left to do for it.
@@ -65,7 +82,8 @@ impl Wake for Driver {
             {
                 Poll::Ready(Ok(())) => continue,
                 Poll::Ready(Err(error)) => {
-                    tracing::error!(%error, "the reactor does not watch a ring: its requests go on only while others are made");
+                    tracing::error!(%error, "the reactor does not watch a ring: until it does, its requests go on only while others are made");
+                    wake_later(waker.clone());
                 }
                 Poll::Pending => {}
             }

@@ -67,20 +67,33 @@ impl<T> Operation<T> {
 
     /// The result if it is there; else leaves `waker` to be woken.
     fn poll_slot(&self, waker: &Waker) -> Poll<T> {
-        let mut state = self.slot.0.lock();
-        match &mut *state {
-            State::Running(Some(old)) => old.clone_from(waker),
-            State::Running(none) => *none = Some(waker.clone()),
-            State::Ended(_) => {
-                let State::Ended(result) = std::mem::replace(&mut *state, State::Taken) else {
-                    unreachable!("it was just looked at");
-                };
-                drop(state);
-                return Poll::Ready(result.unwrap_or_else(|panic| resume_unwind(panic)));
+        let mut copy = None;
+        loop {
+            let mut state = self.slot.0.lock();
+            match &mut *state {
+                State::Running(Some(old)) if old.will_wake(waker) => return Poll::Pending,
+                State::Running(place) => {
+                    // With the slot unlocked: copying and dropping a waker are foreign code, too.
+                    let Some(copy) = copy.take() else {
+                        drop(state);
+                        copy = Some(waker.clone());
+                        continue;
+                    };
+                    let old = place.replace(copy);
+                    drop(state);
+                    drop(old);
+                    return Poll::Pending;
+                }
+                State::Ended(_) => {
+                    let State::Ended(result) = std::mem::replace(&mut *state, State::Taken) else {
+                        unreachable!("it was just looked at");
+                    };
+                    drop(state);
+                    return Poll::Ready(result.unwrap_or_else(|panic| resume_unwind(panic)));
+                }
+                State::Taken => panic!("a finished operation was polled again"),
             }
-            State::Taken => panic!("a finished operation was polled again"),
         }
-        Poll::Pending
     }
 }
 

@@ -79,11 +79,7 @@ impl Load<'_> {
         if !self.args.rw.is_random() {
             return number % self.place_count;
         }
-        // The multiplier of Knuth's MMIX generator; the high bits are the better ones.
-        let mixed = number
-            .wrapping_add(1)
-            .wrapping_mul(6_364_136_223_846_793_005);
-        (mixed >> 20) % self.place_count
+        split_mix(number) % self.place_count
     }
 
     /// One request after the other until the time is over. Returns how many.
@@ -110,6 +106,14 @@ impl Load<'_> {
         }
         Ok(count)
     }
+}
+
+/// The pseudo-random number of this number in the sequence (SplitMix64): a device sees no stride in it.
+fn split_mix(number: u64) -> u64 {
+    let state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[expect(clippy::print_stdout, reason = "what it prints is what it is for")]

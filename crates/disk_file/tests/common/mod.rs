@@ -52,7 +52,19 @@ impl Place {
                 ways.push((name, way));
             }
         }
+        for (name, way) in &ways {
+            self.expect_to_go(name, way);
+        }
         ways
+    }
+
+    /// Fails where a disk would not go the way it is said: then a test of it would be one of something else.
+    fn expect_to_go(&self, name: &str, way: &FileDiskOptions) {
+        let path = self.path("which-way.raw");
+        std::fs::write(&path, [0; 4096]).expect("an image");
+        let disk = open(&path, way).expect("it opens");
+        assert_eq!(inspected(&disk, "io_uring"), way.io_uring, "{name}");
+        assert_eq!(inspected(&disk, "is_direct"), way.direct, "{name}");
     }
 
     /// The smallest sector that a direct disk can have here, none if there are no direct disks.

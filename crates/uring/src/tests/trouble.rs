@@ -193,3 +193,33 @@ fn what_is_asked_later_is_asked_and_ends() {
     }
     assert_eq!((core.operation_count(), core.in_kernel()), (0, 0));
 }
+
+#[test]
+fn a_waker_is_dropped_with_nothing_locked() {
+    /// When it is dropped, it ends the operation, and waits until its successor hears of that.
+    struct First(Mutex<(PipeWriter, Receiver<()>)>);
+    struct Second(Mutex<Sender<()>>);
+    impl Wake for First {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for First {
+        fn drop(&mut self) {
+            let (writing, told) = self.0.get_mut();
+            writing.write_all(b"x").expect("somebody reads");
+            told.recv_timeout(LONG_ENOUGH).expect("the other is woken");
+        }
+    }
+    impl Wake for Second {
+        fn wake(self: Arc<Self>) {
+            self.0.lock().send(()).expect("the first listens");
+        }
+    }
+    let (reading, writing) = pipe();
+    let (tell, told) = channel();
+    let (mut operation, _told) = read_telling(ring(), reading, room(1).1);
+    let mut poll = |waker: Waker| Pin::new(&mut operation).poll(&mut Context::from_waker(&waker));
+    assert!(poll(Waker::from(Arc::new(First(Mutex::new((writing, told)))))).is_pending());
+    // The operation has the only copy of the first.
+    assert!(poll(Waker::from(Arc::new(Second(Mutex::new(tell))))).is_pending());
+    assert!(poll(Waker::noop().clone()).is_ready());
+}
