@@ -193,8 +193,8 @@ async fn holds_what_it_held(store: Disk) {
 fn a_layer_that_was_not_closed_can_be_compacted_and_opened() {
     block_on(async {
         let store = shrunk_and_killed().await;
-        compact(store.clone(), |_, _| ()).await.unwrap();
-        let report = check(&store, |_, _| ()).await.unwrap();
+        compact(store.clone(), |_, _| GO).await.unwrap();
+        let report = check(&store, |_, _| GO).await.unwrap();
         assert_eq!(report.condition, Condition::Clean);
         holds_what_it_held(store).await;
     });
