@@ -1,13 +1,26 @@
 //! Work that may block runs on the threads of the `blocking` pool, and goes on there whatever becomes of whoever waits for it.
 
 use async_task::{Runnable, Task};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+thread_local! {
+    static IS_OF_POOL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a thread of the pool, which is in the kernel for long at times.
+pub(crate) fn is_this_thread() -> bool {
+    IS_OF_POOL.try_with(Cell::get).unwrap_or(false)
+}
+
 fn schedule(runnable: Runnable) {
-    blocking::unblock(move || runnable.run()).detach();
+    let run = move || {
+        IS_OF_POOL.set(true); // And stays so.
+        runnable.run()
+    };
+    blocking::unblock(run).detach();
 }
 
 /// Runs `work` on a pool thread.

@@ -2,8 +2,10 @@
 
 use crate::flush::{Flusher, SyncPlace};
 use crate::image::Image;
+use crate::pool;
 use crate::shared::Shared;
 use crate::transfer::Intent;
+use crate::work::{End, Held};
 use crate::{FileDisk, FileDiskOptions};
 use disk_backend::{Disk, DiskError, DiskIo};
 use futures_lite::future::{block_on, poll_once};
@@ -117,6 +119,58 @@ fn a_dropped_request_lets_later_ones_through_and_is_done_wholly_or_not_at_all() 
             );
         }
     }
+}
+
+#[test]
+fn what_the_ring_is_refused_is_done_by_the_pool_though_nobody_waits() {
+    let (_folder, disk) = file_disk();
+    let memory = GuestMemory::allocate(4096);
+    memory.write_at(0, &sector_of(7)).expect("inside");
+    let request = OwnedRequestBuffers::linear(0, SECTOR_SIZE, false);
+    let pinned = request.buffer(&memory).pin().expect("guest memory");
+    let shared = &disk.shared;
+    let guard = shared.locks.try_write(512..1024).expect("nobody has it");
+    let held = Held::new(Arc::clone(shared), guard, shared.in_pool.begin_owned());
+    let refused = io::Error::other(uring::Refused { memory: pinned });
+    let end = held.leave_ring(Intent::Change, 512..1024, Err(refused));
+    assert!(matches!(end, End::InPool(_)));
+    drop(end);
+    // It still has its range, so this comes after it.
+    assert_eq!(block_on(read_sector(&disk, 1)), sector_of(7));
+}
+
+#[test]
+fn a_read_that_the_file_was_too_short_for_looks_at_it_on_the_pool() {
+    let (_folder, disk) = file_disk();
+    let held = |range| {
+        let shared = &disk.shared;
+        let guard = shared.locks.try_read(range).expect("nobody has it");
+        Held::new(Arc::clone(shared), guard, shared.in_pool.begin_owned())
+    };
+    let ended = held(0..512).leave_ring(
+        Intent::Read,
+        0..512,
+        Err(io::ErrorKind::UnexpectedEof.into()),
+    );
+    assert!(matches!(ended, End::InPool(_)), "it asks for the size");
+    let ended = held(512..1024).leave_ring(Intent::Read, 512..1024, Ok(()));
+    assert!(matches!(ended, End::Here(Ok(()))));
+    drop(ended);
+}
+
+#[test]
+fn what_is_woken_on_a_thread_of_the_pool_knows_it() {
+    let (_folder, disk) = file_disk();
+    let shared = Arc::clone(&disk.shared);
+    let in_the_way = shared.locks.try_write(0..512).expect("nobody has it");
+    let woken = pool::spawn_here(async move {
+        let guard = shared.locks.read(0..512).await;
+        drop(guard);
+        pool::is_this_thread()
+    });
+    block_on(pool::spawn(move || drop(in_the_way)));
+    assert!(block_on(woken));
+    assert!(!pool::is_this_thread());
 }
 
 /// What the kernel has taken of a sector at once, and what the pool was still to write, are one change (C2).

@@ -312,7 +312,7 @@ impl FileDisk {
 
 /// Whether a read may have failed because the file is shorter by now: one that goes by blocks would read on inside a block then,
 /// which is refused.
-fn may_have_ended(outcome: &Result<Outcome, TransferError>) -> bool {
+pub(crate) fn may_have_ended(outcome: &Result<Outcome, TransferError>) -> bool {
     matches!(outcome, Err(TransferError::Io(error))
         if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidInput))
 }

@@ -107,6 +107,11 @@ pub enum OpenError {
         "the log is damaged: at byte {0} of the store it has an image of a stripe that the store does not have"
     )]
     Log(u64),
+    /// The log says what is true of no layer.
+    #[error(
+        "the log is damaged: the entry at byte {0} of the store has a size, or a number, that no layer can have"
+    )]
+    LogEntry(u64),
     /// An entry of the log that was durable is not whole any more.
     #[error(
         "the log is damaged: what begins at byte {0} of the store was durable, and cannot be read; changes that were flushed are lost: \

@@ -16,7 +16,7 @@ pub(crate) use entry::{Entry, IMAGES_MAX, blocks};
 pub(crate) use layout::Layout;
 pub(crate) use page::{PageContent, decode_page, encode_page};
 pub(crate) use states::{State, States};
-pub(crate) use superblock::{BadSuperblock, Superblock};
+pub(crate) use superblock::{BadSuperblock, COUNT_MAX, Superblock, are_sizes};
 pub use superblock::{Binding, LowerDisk, Role};
 
 /// The length of every structure, in bytes.

@@ -131,10 +131,11 @@ impl Found {
         };
         let block = read_block(store, offset).await?;
         let epoch = self.superblock.epoch;
-        Ok((
-            offset,
-            decode_page(&block, epoch, stripe, layout.stripe_sectors),
-        ))
+        let content = decode_page(&block, epoch, stripe, layout.stripe_sectors);
+        Ok(match self.recovered.images.contains_key(&stripe) {
+            true => (offset, content.in_log()),
+            false => (offset, content),
+        })
     }
 
     /// The sectors of a stripe that the layer has: the first, and how many.

@@ -3,7 +3,8 @@
 use crate::core::{Core, Sizes, read_block};
 use crate::error::OpenError;
 use crate::format::{
-    BLOCK_BYTES, BadSuperblock, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock, blocks,
+    BLOCK_BYTES, BadSuperblock, COUNT_MAX, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock,
+    are_sizes, blocks,
 };
 use crate::journal::{ImagePlace, Journal, Recovered};
 use crate::layer::DurableLayer;
@@ -120,7 +121,7 @@ pub(crate) async fn recover(store: &Disk, superblock: &Superblock) -> Result<Rec
         .read_vectored(&host.buffers(), layout.store_sector(begin))
         .await?;
     drop(host);
-    let mut recovered = scan(&log, superblock);
+    let mut recovered = scan(&log, superblock)?;
     if has_lost(&log, superblock, &recovered) {
         return Err(OpenError::LogRot(layout.log_offset(recovered.position)));
     }
@@ -142,7 +143,7 @@ fn keep_places(recovered: &mut Recovered, layout: &Layout, have: u64) -> Result<
 }
 
 /// The entries of the log, from the beginning to the first that is not whole, of another log, or older than the one before it (D5).
-fn scan(log: &[u8], superblock: &Superblock) -> Recovered {
+fn scan(log: &[u8], superblock: &Superblock) -> Result<Recovered, OpenError> {
     let mut recovered = Recovered {
         images: HashMap::new(),
         position: 0,
@@ -156,6 +157,10 @@ fn scan(log: &[u8], superblock: &Superblock) -> Recovered {
     while let Some((entry, after)) = Entry::decode(rest) {
         if !is_later(&entry, superblock, recovered.sequence) {
             break;
+        }
+        let layout = &superblock.layout;
+        if entry.sequence > COUNT_MAX || !are_sizes(layout, entry.sector_count, entry.shown_below) {
+            return Err(OpenError::LogEntry(layout.log_offset(recovered.position)));
         }
         for (index, stripe) in (1..).zip(&entry.stripes) {
             let place = ImagePlace {
@@ -172,7 +177,7 @@ fn scan(log: &[u8], superblock: &Superblock) -> Recovered {
         };
         rest = after;
     }
-    recovered
+    Ok(recovered)
 }
 
 /// Whether an entry was written into this log after one with this sequence number.

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{few_pages, layer_on, store, tight};
-use disk_backend::Disk;
+use disk_backend::{Disk, DiskError};
 use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
-use disklayer_durable::{DurableLayer, info};
+use disklayer_durable::{Condition, DurableLayer, check, info, map};
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
 
@@ -108,5 +108,68 @@ fn a_bit_that_rots_in_the_log_is_an_error_unless_it_is_in_the_last_entry() {
         }
         let layer = DurableLayer::open(log.store, &few_pages()).await.unwrap();
         assert_eq!(content(&layer).await, log.content);
+    });
+}
+
+/// Changes a block of the log, and makes its checksum right again.
+async fn forge(store: &Disk, block: u32, change: impl FnOnce(&mut [u8])) -> u32 {
+    let mut data = [0; 4096];
+    let sector = 16 + u64::from(block) * 8;
+    let host = HostBuffers::from_mut(&mut data);
+    store.read_vectored(&host.buffers(), sector).await.unwrap();
+    drop(host);
+    change(&mut data);
+    let checksum = crc32c::crc32c(&data[..4092]);
+    data[4092..].copy_from_slice(&checksum.to_le_bytes());
+    let host = HostBuffers::from_ref(&data);
+    store
+        .write_vectored(&host.buffers(), sector, false)
+        .await
+        .unwrap();
+    checksum
+}
+
+#[test]
+fn an_entry_that_says_what_no_layer_can_have_is_damage_for_all_who_look() {
+    block_on(async {
+        // The sequence number, the size, and the mark.
+        for (at, value) in [(16, u64::MAX), (32, 0), (32, u64::MAX), (40, SECTORS + 1)] {
+            let log = log().await;
+            let last = log.begins[3];
+            let write = |data: &mut [u8]| data[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            forge(&log.store, last, write).await;
+            let place = format!("at byte {} ", 8192 + u64::from(last) * 4096);
+            let opened = DurableLayer::open(log.store.clone(), &few_pages()).await;
+            let seen = check(&log.store, |_, _| std::ops::ControlFlow::Continue(()))
+                .await
+                .map(|_| ());
+            let mapped = map(&log.store, |_| std::ops::ControlFlow::Continue(())).await;
+            for error in [opened.map(|_| ()), seen, mapped] {
+                let error = error.expect_err("it is no layer").to_string();
+                assert!(error.contains(&place), "{at}: {error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_image_of_another_epoch_in_a_whole_entry_is_damage_and_not_absence() {
+    block_on(async {
+        let log = log().await;
+        let last = log.begins[3];
+        let image = forge(&log.store, last + 1, |data| data[8] ^= 1).await;
+        let name = |data: &mut [u8]| data[2744..2748].copy_from_slice(&image.to_le_bytes());
+        forge(&log.store, last, name).await;
+        let report = check(&log.store, |_, _| std::ops::ControlFlow::Continue(()))
+            .await
+            .unwrap();
+        assert_eq!(report.condition, Condition::Damaged);
+        let layer = DurableLayer::open(log.store, &few_pages()).await.unwrap();
+        let mut data = [0; 512];
+        let mut present = SectorBitmap::new(1);
+        let host = HostBuffers::from_mut(&mut data);
+        let marker = SectorMarker::new(&mut present, 1, 1..2);
+        let read = layer.read(&host.buffers(), 1, marker).await;
+        assert!(matches!(read, Err(DiskError::MediumError(..))), "{read:?}");
     });
 }

@@ -37,11 +37,23 @@ pub(crate) fn start(core: &'static Core) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the next wake drive again, should this one end in a panic. Otherwise there is nothing left to do for it.
+struct Rest<'a>(&'a AtomicUsize);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(0, Ordering::Release);
+        }
+    }
+}
+
 impl Wake for Driver {
     fn wake(self: Arc<Self>) {
         if self.wakes.fetch_add(1, Ordering::AcqRel) > 0 {
             return; // Whoever drives goes round again.
         }
+        let _rest = Rest(&self.wakes);
         let mut seen = 1;
         let waker = Waker::from(Arc::clone(&self));
         loop {

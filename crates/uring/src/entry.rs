@@ -4,14 +4,17 @@
 //! - **I1** `vectors` are memory of `memory` from byte `done` of it on, and are not changed while the kernel has them.
 //! - **I2** An entry stays in its box, in the ring's slab, from before the kernel is told of it until after the kernel has answered.
 
-use crate::SharedFile;
+use crate::{Refused, SharedFile};
 use io_uring::{opcode, squeue, types};
 use scsi_buffers::PinnedBuffers;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How often the kernel may say that it cannot do something just now, before that is an error.
+/// How often the kernel may say that it cannot do something just now, or has given it up, before that is an error.
 const REFUSALS_MAX: u32 = 1000;
+/// How often it is asked again at once; after that, only after a pause.
+const REFUSALS_AT_ONCE_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -28,7 +31,18 @@ pub(crate) type Finish = Box<dyn FnOnce(io::Result<()>) + Send>;
 pub(crate) enum Step {
     /// The kernel is to be asked again.
     Again,
+    /// The same, but not at once.
+    AgainLater,
     Finished(io::Result<()>),
+}
+
+/// Runs code of others, wakers and owners of memory, whose panics are nobody's here: the ring has others to serve.
+fn hold_panics(code: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
+        tracing::error!("a waker, or an owner of memory, panicked at the end of an operation");
+        // Dropping it is code of others, too.
+        std::mem::forget(panic);
+    }
 }
 
 pub(crate) struct Entry {
@@ -41,6 +55,8 @@ pub(crate) struct Entry {
     /// How many bytes are transferred.
     done: usize,
     refusals: u32,
+    /// It is to be done on a thread of the kernel, which can wait for whatever it was that could not be.
+    needs_thread: bool,
     /// Nobody waits for it any more: it need not be done if it has not begun.
     pub(crate) is_unwanted: bool,
     finish: Finish,
@@ -73,6 +89,7 @@ impl Entry {
             offset,
             done: 0,
             refusals: 0,
+            needs_thread: false,
             is_unwanted: false,
             finish,
         })
@@ -137,8 +154,7 @@ impl Entry {
                 .build(),
         };
         let question = question.user_data(user_data);
-        if self.refusals > 0 {
-            // On a thread of the kernel, which can wait for whatever it was.
+        if self.needs_thread {
             question.flags(squeue::Flags::ASYNC)
         } else {
             question
@@ -153,8 +169,23 @@ impl Entry {
             finish,
             ..
         } = *self;
-        drop((file, memory));
-        finish(outcome);
+        hold_panics(|| drop((file, memory)));
+        hold_panics(|| finish(outcome));
+    }
+
+    /// Ends it where the system refuses to be asked, with its memory for whoever does it another way.
+    pub(crate) fn end_refused(self: Box<Self>) {
+        if self.is_unwanted && !self.has_begun() {
+            return self.end(Err(io::ErrorKind::Interrupted.into()));
+        }
+        let Self {
+            file,
+            memory,
+            finish,
+            ..
+        } = *self;
+        hold_panics(|| drop(file));
+        hold_panics(|| finish(Err(io::Error::other(Refused { memory }))));
     }
 
     /// Whether some of it is done.
@@ -174,6 +205,7 @@ impl Entry {
                     "a kernel moves no more than it is given"
                 );
                 self.done += moved;
+                self.refusals = 0;
                 if self.done == self.memory.buffers().len() {
                     return Step::Finished(Ok(()));
                 }
@@ -189,10 +221,15 @@ impl Entry {
                         Step::Finished(Err(io::ErrorKind::Interrupted.into()))
                     }
                     // Also because the thread ended that had asked: the kernel gives up what it has not begun then.
-                    Some(libc::ECANCELED | libc::EINTR) => Step::Again,
-                    Some(libc::EAGAIN) if self.refusals < REFUSALS_MAX => {
+                    Some(errno @ (libc::ECANCELED | libc::EINTR | libc::EAGAIN))
+                        if self.refusals < REFUSALS_MAX =>
+                    {
                         self.refusals += 1;
-                        Step::Again
+                        self.needs_thread |= errno == libc::EAGAIN;
+                        match self.refusals <= REFUSALS_AT_ONCE_MAX {
+                            true => Step::Again,
+                            false => Step::AgainLater,
+                        }
                     }
                     _ => Step::Finished(Err(error)),
                 }

@@ -27,8 +27,8 @@
 //! **What it does not do.** It knows no sectors, locks or alignment (`disk_file`), and does not try what needs no waiting (`posio`,
 //! which is cheaper for that). Flushes stay on threads: the kernel would give each one to a thread of its own as well.
 //!
-//! **Failure.** [`Ring::of_this_thread`] fails where the system has no io_uring, or allows none, and says so once. An operation
-//! that fails may have transferred any part. The closures must not block: the thread they run on may be anybody's.
+//! **Failure.** [`Ring::of_this_thread`] fails where the system has no io_uring, or allows none, and says so once. Where that
+//! comes later, operations end with [`Refused`], which has their memory. An operation that fails may have transferred any part. The closures must not block: the thread they run on may be anybody's.
 //!
 //! # Why unsafe
 //!
@@ -38,6 +38,8 @@
 mod driver;
 mod entry;
 mod operation;
+mod questions;
+mod refused;
 mod ring;
 mod rings;
 
@@ -45,6 +47,7 @@ mod rings;
 mod tests;
 
 pub use operation::Operation;
+pub use refused::Refused;
 
 use crate::entry::{Direction, Entry};
 use crate::ring::Core;
@@ -72,6 +75,12 @@ impl Ring {
     /// been logged.
     pub fn of_this_thread() -> Result<Self, &'static io::Error> {
         rings::of_this_thread()
+    }
+
+    /// Whether the system has come to refuse what it allowed when the ring was made, as a sandbox does that is closed later: every
+    /// operation ends with [`Refused`] from then on.
+    pub fn is_refused(&self) -> bool {
+        self.0.is_refused()
     }
 
     /// Begins to read `memory.buffers().len()` bytes at byte `offset` of `file`. When that has ended, file and memory are let go, and

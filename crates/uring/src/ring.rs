@@ -6,17 +6,18 @@
 //!   the kernel has it, or somebody takes its answer in.
 //! - **I5** What waits is asked as soon as there is room: whoever makes it wait looks for room afterwards, and whoever makes room
 //!   looks for what waits afterwards. Both are `SeqCst`, so one of the two sees the other.
-//! - **I6** The queue of questions is touched only with `waiting` locked, and the queue of answers only with `reaping` locked. No
+//! - **I6** The queue of questions is touched only with `questions` locked, and the queue of answers only with `reaping` locked. No
 //!   other lock is taken with the slab locked, and nobody's code is called with any lock held.
-//! - **I7** A ring is never closed: what the kernel may still use is in its slab.
+//! - **I7** What a ring that was refused has left in its queue stays there: the kernel is never told of that queue again.
+//! - **I8** A ring is never closed: what the kernel may still use is in its slab.
 
 use crate::driver;
 use crate::entry::{Entry, Step};
+pub(crate) use crate::questions::Key;
+use crate::questions::{Entries, NO_KEY, Question, Questions};
 use io_uring::{IoUring, Probe, opcode, squeue};
-use parking_lot::Mutex;
-use slab::Slab;
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -29,75 +30,25 @@ const QUESTION_COUNT: u32 = 128;
 const ANSWER_COUNT: u32 = 4096;
 /// How many answers are taken in at a time.
 const BATCH: usize = 32;
-/// How long to wait where the kernel has no memory for a question.
-const PAUSE: Duration = Duration::from_millis(1);
-/// Marks answers that are of no interest: to the giving up of operations.
-const NO_KEY: u64 = u64::MAX;
-
-/// An operation of a ring. Never used for another one again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
-
-impl Key {
-    fn to_user_data(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-
-    fn of_user_data(user_data: u64) -> Self {
-        Self {
-            index: user_data as u32,
-            generation: (user_data >> 32) as u32,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Question {
-    Do(Key),
-    GiveUp(Key),
-}
-
-/// The operations that have not ended.
-#[derive(Default)]
-pub(crate) struct Entries {
-    slab: Slab<(u32, Box<Entry>)>,
-    generation: u32,
-}
-
-impl Entries {
-    fn insert(&mut self, entry: Box<Entry>) -> Key {
-        // Only all bits of both at once would be NO_KEY, and there are never so many entries.
-        self.generation = self.generation.wrapping_add(1);
-        let index = self.slab.insert((self.generation, entry));
-        Key {
-            index: u32::try_from(index).expect("memory ends before that many operations"),
-            generation: self.generation,
-        }
-    }
-
-    fn get(&mut self, key: Key) -> Option<&mut Box<Entry>> {
-        let (generation, entry) = self.slab.get_mut(key.index as usize)?;
-        (*generation == key.generation).then_some(entry)
-    }
-
-    fn remove(&mut self, key: Key) -> Box<Entry> {
-        self.slab.remove(key.index as usize).1
-    }
-}
+/// How many batches are taken in by somebody who only came to look for something else.
+const BATCHES_BY_THE_WAY: usize = 4;
+/// How long to wait where the kernel has no memory for a question. In tests it is over at once, which is the worst that can come.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 1 });
 
 pub(crate) struct Core {
     ring: IoUring,
-    waiting: Mutex<VecDeque<Question>>,
-    /// The length of `waiting`, for those who only want to know.
+    questions: Mutex<Questions>,
+    /// The length of `questions.waiting`, for those who only want to know.
     waiting_count: AtomicUsize,
     entries: Mutex<Entries>,
     reaping: Mutex<()>,
     in_kernel: AtomicUsize,
     in_kernel_max: usize,
     is_pausing: AtomicBool,
+    /// The system takes no questions any more. Changed only with `questions` locked.
+    is_refused: AtomicBool,
+    #[cfg(test)]
+    pub(crate) obstacle: crate::tests::Obstacle,
 }
 
 impl Core {
@@ -107,25 +58,33 @@ impl Core {
     }
 
     pub(crate) fn with_room(questions: u32, answers: u32) -> io::Result<&'static Self> {
+        let core = Self::undriven(questions, answers)?;
+        driver::start(core)?;
+        Ok(core)
+    }
+
+    /// One that is reaped only by those who poll.
+    pub(crate) fn undriven(questions: u32, answers: u32) -> io::Result<&'static Self> {
         let ring = IoUring::builder()
             .setup_clamp()
             .setup_cqsize(answers)
             .build(questions)?;
         check_abilities(&ring)?;
         let in_kernel_max = ring.params().cq_entries().min(answers) as usize;
-        // I7
-        let core: &'static Self = Box::leak(Box::new(Self {
+        // I8
+        Ok(Box::leak(Box::new(Self {
             ring,
-            waiting: Mutex::default(),
+            questions: Mutex::default(),
             waiting_count: AtomicUsize::new(0),
             entries: Mutex::default(),
             reaping: Mutex::new(()),
             in_kernel: AtomicUsize::new(0),
             in_kernel_max,
             is_pausing: AtomicBool::new(false),
-        }));
-        driver::start(core)?;
-        Ok(core)
+            is_refused: AtomicBool::new(false),
+            #[cfg(test)]
+            obstacle: crate::tests::Obstacle::default(),
+        })))
     }
 
     /// Takes the operation in, and begins it.
@@ -148,51 +107,102 @@ impl Core {
 
     /// Gives an operation up that nobody waits for any more, if that can be.
     pub(crate) fn let_go(&'static self, key: Key) {
-        let mut waiting = self.waiting.lock();
+        let mut questions = self.questions.lock();
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get(key) else {
             return; // It has just ended.
         };
         entry.is_unwanted = true;
-        let place = waiting.iter().position(|one| *one == Question::Do(key));
-        match place {
-            Some(place) if !entry.has_begun() => {
+        match questions.place_of(key) {
+            Some((list, place)) if !entry.has_begun() => {
                 let entry = entries.remove(key);
-                waiting.remove(place);
-                self.waiting_count.store(waiting.len(), SeqCst);
-                drop((waiting, entries));
+                list.remove(place);
+                self.waiting_count.store(questions.waiting.len(), SeqCst);
+                drop((questions, entries));
                 entry.end(Err(io::ErrorKind::Interrupted.into()));
             }
             Some(_) => {}
             None => {
-                drop((waiting, entries));
+                drop((questions, entries));
                 self.ask([Question::GiveUp(key)]);
             }
         }
     }
 
+    /// Whether the system has come to refuse what it allowed when the ring was made.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(SeqCst)
+    }
+
     /// Asks the kernel, or has the questions wait until there is room.
-    fn ask(&'static self, questions: impl IntoIterator<Item = Question>) {
-        let mut waiting = self.waiting.lock();
-        waiting.extend(questions);
-        self.waiting_count.store(waiting.len(), SeqCst);
+    fn ask(&'static self, more: impl IntoIterator<Item = Question>) {
+        let mut questions = self.questions.lock();
+        questions.waiting.extend(more);
+        self.waiting_count.store(questions.waiting.len(), SeqCst);
+        if self.is_refused() {
+            return self.end_all(questions);
+        }
         loop {
-            self.fill_queue(&mut waiting);
-            match self.ring.submit() {
+            self.fill_queue(&mut questions);
+            let outcome = self.submit();
+            // SAFETY: I6; there is no other view of the queue.
+            let left = unsafe { self.ring.submission_shared() }.len();
+            let asked = questions.in_queue.len() - left;
+            questions.in_queue.drain(..asked);
+            match outcome.map_err(|error| (error.raw_os_error(), error)) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    // EAGAIN: no memory; EBUSY: no room for answers, which I3 excludes. Nothing else is known to happen.
+                Err((Some(libc::EINTR), _)) => continue,
+                // No memory, or no room for answers, which I3 excludes.
+                Err((Some(libc::EAGAIN | libc::ENOMEM | libc::EBUSY), error)) => {
                     tracing::debug!(%error, "the kernel takes no questions just now");
+                    drop(questions); // The pause may be over before it has begun, and then asks right here (I6).
                     return self.ask_after_a_pause();
                 }
+                // A sandbox that was closed after the ring was made, for this thread at least.
+                Err((_, error)) => {
+                    tracing::warn!(%error, "io_uring is refused from now on: requests that have to wait use threads instead");
+                    self.is_refused.store(true, SeqCst);
+                    return self.end_all(questions);
+                }
             }
-            // SAFETY: I6; there is no other view of the queue.
-            let is_asked = unsafe { self.ring.submission_shared() }.is_empty();
-            if is_asked && (waiting.is_empty() || !self.has_room()) {
+            if left == 0 && (questions.waiting.is_empty() || !self.has_room()) {
                 return;
             }
         }
+    }
+
+    /// Ends what the kernel was not told of, because it never will be: all of it, and what has come back to be asked again.
+    fn end_all(&self, mut questions: MutexGuard<'_, Questions>) {
+        let mut ended = Vec::new();
+        {
+            let mut entries = self.entries.lock();
+            let Questions {
+                waiting,
+                later,
+                in_queue,
+            } = &mut *questions;
+            self.in_kernel.fetch_sub(in_queue.len(), SeqCst);
+            let all = in_queue
+                .drain(..)
+                .chain(waiting.drain(..))
+                .chain(later.drain(..));
+            for question in all {
+                if let Question::Do(key) = question {
+                    ended.push(entries.remove(key));
+                }
+            }
+        }
+        self.waiting_count.store(0, SeqCst);
+        drop(questions);
+        for entry in ended {
+            entry.end_refused();
+        }
+    }
+
+    fn submit(&self) -> io::Result<usize> {
+        #[cfg(test)]
+        self.obstacle.meet()?;
+        self.ring.submit()
     }
 
     fn has_room(&self) -> bool {
@@ -200,13 +210,14 @@ impl Core {
     }
 
     /// Puts into the queue what there is room for.
-    fn fill_queue(&self, waiting: &mut VecDeque<Question>) {
+    fn fill_queue(&self, questions: &mut Questions) {
         // SAFETY: I6; there is no other view of the queue.
         let mut queue = unsafe { self.ring.submission_shared() };
         while self.has_room() && !queue.is_full() {
-            let Some(question) = waiting.pop_front() else {
+            let Some(question) = questions.waiting.pop_front() else {
                 break;
             };
+            questions.in_queue.push_back(question);
             let question = match question {
                 Question::Do(key) => {
                     let mut entries = self.entries.lock();
@@ -216,13 +227,14 @@ impl Core {
                 Question::GiveUp(key) => give_up(key),
             };
             self.in_kernel.fetch_add(1, SeqCst);
-            // SAFETY: the entry stays in its box in the slab until its answer is taken (I2, I4, I7), and with it its memory, its file
+            // SAFETY: the entry stays in its box in the slab until its answer is taken (I2, I4, I7, I8), and with it its memory, its file
             // and its list of vectors. That the memory fits the direction was checked before it came here.
             unsafe { queue.push(&question) }.expect("it is not full");
         }
-        self.waiting_count.store(waiting.len(), SeqCst);
+        self.waiting_count.store(questions.waiting.len(), SeqCst);
     }
 
+    /// Asks what waits, and what is to be asked later, once the pause is over that begins now, or has begun.
     fn ask_after_a_pause(&'static self) {
         if self.is_pausing.swap(true, SeqCst) {
             return;
@@ -230,6 +242,10 @@ impl Core {
         let pause = async move {
             async_io::Timer::after(PAUSE).await;
             self.is_pausing.store(false, SeqCst);
+            {
+                let Questions { waiting, later, .. } = &mut *self.questions.lock();
+                waiting.append(later);
+            }
             self.ask([]);
         };
         let (runnable, task) = async_task::spawn(pause, |runnable: async_task::Runnable| {
@@ -241,44 +257,50 @@ impl Core {
 
     /// Takes in all answers that are there, and waits for whoever else does.
     pub(crate) fn reap(&'static self) {
-        self.reap_by(|| Some(self.reaping.lock()));
+        self.reap_by(usize::MAX, || Some(self.reaping.lock()));
     }
 
-    /// As [`reap`](Self::reap), but leaves it to others if they are at it.
+    /// As [`reap`](Self::reap), but leaves it to others if they are at it, and to the reactor what is too much for somebody who has
+    /// other things to do.
     pub(crate) fn reap_if_free(&'static self) {
-        self.reap_by(|| self.reaping.try_lock());
+        self.reap_by(BATCHES_BY_THE_WAY, || self.reaping.try_lock());
     }
 
-    fn reap_by<Guard>(&'static self, lock: impl Fn() -> Option<Guard>) {
-        thread_local! {
-            static IS_REAPING: Cell<bool> = const { Cell::new(false) };
-        }
+    fn reap_by<Guard>(&'static self, batch_count_max: usize, lock: impl Fn() -> Option<Guard>) {
         // What is woken by reaping may come here again; then the outer round will see to it.
-        if IS_REAPING.replace(true) {
+        let Some(_turn) = Turn::take() else {
             return;
-        }
-        loop {
+        };
+        for _ in 0..batch_count_max {
             let mut answers = [(0, 0); BATCH];
             let Some(guard) = lock() else {
                 break;
             };
             // SAFETY: I6; there is no other view of the queue.
-            let queue = unsafe { self.ring.completion_shared() };
-            let count = queue
-                .zip(&mut answers)
-                .map(|(answer, place)| *place = (answer.user_data(), answer.result()))
-                .count();
-            drop(guard);
+            let mut queue = unsafe { self.ring.completion_shared() };
+            let mut count = 0;
+            // The place comes first: an answer that is taken and has none would be lost, and with it the operation.
+            for place in &mut answers {
+                let Some(answer) = queue.next() else {
+                    break;
+                };
+                *place = (answer.user_data(), answer.result());
+                count += 1;
+            }
+            drop((queue, guard));
             if count == 0 {
                 break;
             }
+            #[cfg(test)]
+            for (_, answer) in &mut answers[..count] {
+                *answer = self.obstacle.spoilt(*answer);
+            }
             self.take_in(&answers[..count]);
         }
-        IS_REAPING.set(false);
     }
 
     fn take_in(&'static self, answers: &[(u64, i32)]) {
-        let mut again = Vec::new();
+        let (mut again, mut later) = (Vec::new(), Vec::new());
         let mut ended = Vec::with_capacity(answers.len());
         {
             let mut entries = self.entries.lock();
@@ -292,6 +314,7 @@ impl Core {
                     .expect("what the kernel has is in the slab (I4)");
                 match entry.take_answer(answer) {
                     Step::Again => again.push(Question::Do(key)),
+                    Step::AgainLater => later.push(Question::Do(key)),
                     Step::Finished(outcome) => ended.push((entries.remove(key), outcome)),
                 }
             }
@@ -299,6 +322,10 @@ impl Core {
         self.in_kernel.fetch_sub(answers.len(), SeqCst);
         if !again.is_empty() || self.waiting_count.load(SeqCst) > 0 {
             self.ask(again); // I5
+        }
+        if !later.is_empty() {
+            self.questions.lock().later.extend(later);
+            self.ask_after_a_pause();
         }
         for (entry, outcome) in ended {
             entry.end(outcome);
@@ -310,6 +337,12 @@ impl Core {
         self.in_kernel.load(SeqCst)
     }
 
+    /// As while a pause lasts.
+    #[cfg(test)]
+    pub(crate) fn pause_for_ever(&self) {
+        self.is_pausing.store(true, SeqCst);
+    }
+
     /// Keeps everybody from reaping.
     #[cfg(test)]
     pub(crate) fn reap_nothing_meanwhile(&self) -> impl Drop + use<'_> {
@@ -319,12 +352,31 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn has_begun_something(&self) -> bool {
         let entries = self.entries.lock();
-        entries.slab.iter().any(|(_, (_, entry))| entry.has_begun())
+        entries.iter().any(Entry::has_begun)
     }
 
     #[cfg(test)]
     pub(crate) fn operation_count(&self) -> usize {
-        self.entries.lock().slab.len()
+        self.entries.lock().iter().count()
+    }
+}
+
+thread_local! {
+    static IS_REAPING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread reaps, and does not begin another time meanwhile.
+struct Turn(());
+
+impl Turn {
+    fn take() -> Option<Self> {
+        (!IS_REAPING.replace(true)).then_some(Self(()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        IS_REAPING.set(false);
     }
 }
 

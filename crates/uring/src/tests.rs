@@ -3,20 +3,29 @@
 use crate::entry::{Direction, Entry, Step};
 use crate::ring::Core;
 use crate::rings::Rings;
-use crate::{Operation, Ring, SharedFile};
+use crate::{Operation, Refused, Ring, SharedFile};
 use futures_lite::future::{block_on, poll_once};
 use guestmem::{AccessError, GuestMemory};
+use parking_lot::Mutex;
 use scsi_buffers::{BounceBuffer, GuestRange, OwnedRequestBuffers, PinnedBuffers};
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeWriter, Write};
 use std::os::unix::fs::FileExt;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::task::{Context, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 mod stress;
+mod trouble;
+
+pub(crate) use trouble::Obstacle;
+
+/// What has not happened by then never will.
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 /// A ring of the test's own, with room for so many operations in the kernel.
 fn ring_with_room(answers: u32) -> (Ring, &'static Core) {
@@ -306,18 +315,6 @@ fn a_file_that_would_rather_not_wait_is_waited_for() {
 }
 
 #[test]
-fn a_panic_is_for_whoever_waits() {
-    let (ring, file) = (ring(), file_of(b"abc"));
-    let (_buffer, memory) = room(3);
-    let reading = ring.read(file.clone(), memory, 0, |_| panic!("as planned"));
-    let reading = reading.expect("memory");
-    let caught = thread::spawn(move || block_on(reading)).join();
-    assert!(caught.is_err());
-    let (_buffer, memory) = room(3);
-    block_on(ring.read(file, memory, 0, itself).expect("memory")).expect("the ring goes on");
-}
-
-#[test]
 fn polling_reaps_what_is_there() {
     let (ring, core) = ring_with_room(64);
     let (reading, mut writing) = pipe();
@@ -334,6 +331,28 @@ fn polling_reaps_what_is_there() {
         thread::yield_now();
     }
     told.try_recv().expect("it has ended").expect("it reads");
+}
+
+#[test]
+fn answers_are_taken_in_however_many_there_are_at_once() {
+    for count in [31, 32, 33, 64, 65, 200] {
+        let (ring, core) = ring_with_room(256);
+        let file = file_of(b"x");
+        let nobody_reaps = core.reap_nothing_meanwhile();
+        let running: Vec<_> = (0..count)
+            .map(|_| read_telling(ring, file.clone(), room(1).1))
+            .collect();
+        // What is in the page cache is answered as it is asked.
+        assert_eq!(core.in_kernel(), count);
+        drop(nobody_reaps);
+        for (_operation, told) in &running {
+            let outcome = told.recv_timeout(LONG_ENOUGH);
+            outcome
+                .unwrap_or_else(|_| panic!("one of {count} never ends"))
+                .expect("it reads");
+        }
+        assert_eq!((core.operation_count(), core.in_kernel()), (0, 0));
+    }
 }
 
 #[test]
@@ -365,18 +384,15 @@ fn threads_share_the_rings_that_there_are() {
 }
 
 #[test]
-fn what_the_kernel_has_no_means_for_just_now_is_asked_again_and_not_for_ever() {
-    let (_buffer, memory) = room(1);
+fn whoever_polls_reaps_a_little_and_leaves_the_rest() {
+    let core = Core::undriven(4, 256).expect("the tests need io_uring");
     let file = file_of(b"x");
-    let mut entry = Entry::new(Direction::Read, file, memory, 0, Box::new(|_| {}));
-    assert!(entry.prepare().is_none(), "there is something to do");
-    let mut refusals = 0;
-    let error = loop {
-        match entry.take_answer(-libc::EAGAIN) {
-            Step::Again => refusals += 1,
-            Step::Finished(outcome) => break outcome.expect_err("nothing was read"),
-        }
-    };
-    assert!(refusals > 1, "it gives up at once");
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    let mut operations: Vec<_> = (0..200)
+        .map(|_| read_telling(Ring(core), file.clone(), room(1).1).0)
+        .collect();
+    for left in [200 - 128, 0] {
+        let last = operations.last_mut().expect("there are 200");
+        assert_eq!(block_on(poll_once(last)).is_some(), left == 0);
+        assert_eq!((core.operation_count(), core.in_kernel()), (left, left));
+    }
 }

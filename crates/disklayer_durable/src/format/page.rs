@@ -20,6 +20,16 @@ pub(crate) enum PageContent {
     Damaged(&'static str),
 }
 
+impl PageContent {
+    /// What it is if the log has it: a whole entry never has an image of what was not written.
+    pub(crate) fn in_log(self) -> Self {
+        match self {
+            Self::Never { .. } => Self::Damaged("the log has it, and it is of another epoch"),
+            content => content,
+        }
+    }
+}
+
 pub(crate) fn encode_page(epoch: u64, stripe: u64, sequence: u64, states: &States) -> Block {
     let mut bytes = PageBytes::new_zeroed();
     bytes.magic = PAGE_MAGIC;

@@ -11,6 +11,15 @@ const LOWER_NONE: u32 = 1;
 const LOWER_DISK: u32 = 2;
 const LOWER_DISK_WITH_ID: u32 = 3;
 
+/// Generations and sequence numbers count from 1; none comes to this.
+pub(crate) const COUNT_MAX: u64 = 1 << 62;
+
+/// Whether a layer can have this size and mark.
+pub(crate) fn are_sizes(layout: &Layout, sector_count: u64, shown_below: u64) -> bool {
+    let has_bytes = layout.store_bytes(sector_count).is_some();
+    has_bytes && sector_count > 0 && shown_below <= sector_count
+}
+
 /// What a layer may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
@@ -181,10 +190,26 @@ impl Superblock {
             },
             binding: binding(bytes)?,
         };
-        match superblock.layout.store_bytes(superblock.sector_count) {
-            Some(_) => Ok(superblock),
-            None => Err(BadSuperblock::Field("sector_count")),
+        match superblock.wrong_field() {
+            None => Ok(superblock),
+            Some(field) => Err(BadSuperblock::Field(field)),
         }
+    }
+
+    /// A field with a number that no layer comes to.
+    fn wrong_field(&self) -> Option<&'static str> {
+        let counters = [
+            ("generation", self.generation),
+            ("log_generation", self.log_generation),
+            ("log_sequence", self.log_sequence),
+        ];
+        let too_high = counters.iter().find(|(_, count)| *count > COUNT_MAX);
+        let is_size = are_sizes(&self.layout, self.sector_count, self.shown_below);
+        let sizes = (!is_size).then_some(match self.shown_below > self.sector_count {
+            true => "shown_below",
+            false => "sector_count",
+        });
+        too_high.map(|(field, _)| *field).or(sizes)
     }
 }
 

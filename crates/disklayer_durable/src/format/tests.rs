@@ -76,6 +76,17 @@ fn what_a_newer_program_wrote_is_refused_by_its_number() {
     assert_eq!(change(21, 3), BadSuperblock::Field("sector_size"));
     assert_eq!(change(112, 9), BadSuperblock::Field("state"));
     assert_eq!(change(79, 0xff), BadSuperblock::Field("sector_count"));
+    // Numbers that would overflow, and sizes that no layer has.
+    assert_eq!(change(47, 0x40), BadSuperblock::Field("generation"));
+    assert_eq!(change(103, 0xff), BadSuperblock::Field("log_generation"));
+    assert_eq!(change(111, 0xff), BadSuperblock::Field("log_sequence"));
+    assert_eq!(change(80, 101), BadSuperblock::Field("shown_below"));
+    let mut empty = superblock();
+    (empty.sector_count, empty.shown_below) = (0, 0);
+    assert_eq!(
+        Superblock::decode(&empty.encode()),
+        Err(BadSuperblock::Field("sector_count"))
+    );
     // A compatible feature is nothing to worry about.
     let mut block = superblock().encode();
     block[32] = 1;
