@@ -8,7 +8,7 @@ use disk_backend::{Disk, DiskError};
 use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
 use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo, SectorBitmap, SectorMarker};
 use disklayer_durable::{
-    DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format,
+    DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format, info,
 };
 use futures_lite::future::{block_on, yield_now, zip};
 use scsi_buffers::HostBuffers;
@@ -348,6 +348,38 @@ fn each_of_those_who_write_to_a_stripe_first_is_told_that_the_store_is_full() {
         .await;
         for result in [results.0, results.1.0, results.1.1] {
             assert!(matches!(result, Err(DiskError::NoSpace)), "{result:?}");
+        }
+    });
+}
+
+#[test]
+fn a_layer_that_is_closed_while_a_change_is_under_way_stays_in_use() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let (slow, control) =
+            FaultDisk::new(ram.clone(), FaultOptions::new(7, Clock::real())).unwrap();
+        let layer = layer_on(&Disk::new(slow).unwrap(), &tight(32, 512), &few_pages()).await;
+        // Over data, and where there is none: the first changes no page.
+        for (sector, has_data) in [(0, true), (1, false)] {
+            if has_data {
+                write(&layer, sector, 1).await.unwrap();
+            }
+            layer.close().await.unwrap();
+            assert!(!info(&ram).await.unwrap().is_in_use);
+            write(&layer, 20, 1).await.unwrap();
+            let rule = Rule::new(Action::Hold).on([Operation::Write]);
+            let place = FIRST_PAGE / 512 + 8 + sector;
+            let held = control.add(rule.sectors(place, 1)).unwrap();
+            let (written, ()) = zip(write(&layer, sector, 2), async {
+                yield_now().await;
+                layer.close().await.unwrap();
+                assert!(info(&ram).await.unwrap().is_in_use, "{sector}");
+                control.remove(held).unwrap();
+            })
+            .await;
+            written.unwrap();
+            layer.close().await.unwrap();
+            assert!(!info(&ram).await.unwrap().is_in_use);
         }
     });
 }
