@@ -383,3 +383,49 @@ fn a_layer_that_is_closed_while_a_change_is_under_way_stays_in_use() {
         }
     });
 }
+
+#[test]
+fn what_the_disk_below_does_not_have_is_not_seen_when_it_has_it_later() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let lazy = || LazyDurableLayer::new(store.clone());
+        let created = lazy().created(FormatOptions::new(100));
+        let layer = created.attach(Some(lower(50))).await.unwrap();
+        assert_eq!(read(&layer, 49).await.unwrap(), None);
+        assert_eq!(read(&layer, 50).await.unwrap(), Some(0));
+        layer.sync_cache().await.unwrap();
+        drop(layer);
+        assert_eq!(info(&store).await.unwrap().shown_below, 50);
+        let layer = lazy().forced().attach(Some(lower(100))).await.unwrap();
+        assert_eq!(read(&layer, 99).await.unwrap(), Some(0));
+    });
+}
+
+#[test]
+fn what_cannot_be_read_between_two_runs_of_data_is_nobodys_loss() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+        let layer = layer_on(&Disk::new(faulty).unwrap(), &tight(32, 512), &few_pages()).await;
+        for sector in [0, 2, 4] {
+            write(&layer, sector, 7).await.unwrap();
+        }
+        let lost = |sector| {
+            let rule = Rule::new(Action::Error(InjectedError::UnrecoveredReadError));
+            let rule = rule.on([Operation::Read]);
+            control.add(rule.sectors(FIRST_PAGE / 512 + 8 + sector, 1))
+        };
+        lost(1).unwrap();
+        let mut data = vec![0xee; 5 * 512];
+        let mut present = SectorBitmap::new(5);
+        let host = HostBuffers::from_mut(&mut data);
+        let marker = SectorMarker::new(&mut present, 0, 0..5);
+        layer.read(&host.buffers(), 0, marker).await.unwrap();
+        drop(host);
+        for sector in [0, 2, 4] {
+            assert!(data[sector * 512..][..512].iter().all(|byte| *byte == 7));
+        }
+        lost(2).unwrap();
+        read(&layer, 2).await.unwrap_err();
+    });
+}
