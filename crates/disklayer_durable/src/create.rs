@@ -73,7 +73,7 @@ impl FormatOptions {
 /// [`FormatError`]; the store then holds no layer.
 pub async fn format(store: &Disk, options: &FormatOptions) -> Result<(), FormatError> {
     let layout = options.layout(store.sector_size())?;
-    if store.persistence() == Persistence::Persistent && store.atomic_write_sectors() == 0 {
+    if may_tear(store) {
         return Err(FormatError::Torn);
     }
     let need = layout
@@ -114,6 +114,11 @@ pub async fn format(store: &Disk, options: &FormatOptions) -> Result<(), FormatE
         store.sync_cache().await?;
     }
     Ok(())
+}
+
+/// Whether a crash may tear a sector of the store (C11).
+pub(crate) fn may_tear(store: &Disk) -> bool {
+    store.persistence() == Persistence::Persistent && store.atomic_write_sectors() == 0
 }
 
 /// Writes zeros as data, so that there is room for what comes there.
