@@ -149,7 +149,7 @@ impl Core {
             let sectors = self.layout.stripe_sectors;
             let content = match self.read_block(offset).await {
                 Ok(block) => match decode_page(&block, self.epoch, stripe, sectors) {
-                    content if image.is_some() => content.from_log(),
+                    content if image.is_some() => content.in_log(),
                     content => content,
                 },
                 Err(DiskError::MediumError(..)) if self.is_copy(stripe) => {

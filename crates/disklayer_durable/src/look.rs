@@ -132,7 +132,7 @@ impl Found {
         let epoch = self.superblock.epoch;
         let content = decode_page(&block, epoch, stripe, layout.stripe_sectors);
         Ok(match self.recovered.images.contains_key(&stripe) {
-            true => (offset, content.from_log()),
+            true => (offset, content.in_log()),
             false => (offset, content),
         })
     }

@@ -22,7 +22,7 @@ pub(crate) enum PageContent {
 
 impl PageContent {
     /// What it is if the log has it: a whole entry never has an image of what was not written.
-    pub(crate) fn from_log(self) -> Self {
+    pub(crate) fn in_log(self) -> Self {
         match self {
             Self::Never { .. } => Self::Damaged("the log has it, and it is of another epoch"),
             content => content,
