@@ -63,6 +63,16 @@ impl LazyDurableLayer {
         self
     }
 
+    /// Makes the layer, in place of one with this layout if one was found.
+    async fn make(
+        &self,
+        found: Option<Layout>,
+        lower: Option<DiskLayerMetadata>,
+    ) -> Result<DurableLayer, OpenError> {
+        format(&self.store, &self.creation(found, lower)).await?;
+        DurableLayer::open(self.store.clone(), &self.options).await
+    }
+
     fn is_cache(&self) -> bool {
         self.role != Role::Overlay
     }
@@ -163,19 +173,17 @@ impl LayerAttach for LazyDurableLayer {
             return Err(OpenError::CopyOfNothing(self.role));
         }
         let binding = Binding::of(lower);
-        let layout = match self.find(&binding).await? {
-            Held::Layer(layer) => {
-                layer.bind(binding);
-                return Ok(layer);
-            }
+        let layer = match self.find(&binding).await? {
+            Held::Layer(layer) => layer,
             Held::Useless(reason, layout) => {
                 tracing::warn!(%reason, "a cache is emptied, and will be filled again");
-                layout
+                self.make(layout, lower).await?
             }
-            Held::Nothing => None,
+            Held::Nothing => self.make(None, lower).await?,
         };
-        format(&self.store, &self.creation(layout, lower)).await?;
-        let layer = DurableLayer::open(self.store, &self.options).await?;
+        if let Some(lower) = lower {
+            layer.core().lower_mark(lower.sector_count);
+        }
         layer.bind(binding);
         Ok(layer)
     }

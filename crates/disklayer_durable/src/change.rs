@@ -54,6 +54,7 @@ impl Core {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
+        let _change = self.journal.begin_change();
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
         let mut is_durable = true;
@@ -148,6 +149,7 @@ impl Core {
 
     /// Writes at once what is on record, and what the store takes at once.
     pub(crate) fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        let _change = self.journal.begin_change();
         if !self.journal.is_in_use() {
             return false;
         }
@@ -188,6 +190,7 @@ impl Core {
         clear: Clear,
         gives_back: bool,
     ) -> Result<(), DiskError> {
+        let _change = self.journal.begin_change();
         let mut yielded_at = range.start;
         for part in self.layout.parts(range) {
             if part.first - yielded_at > SECTORS_BETWEEN_YIELDS {
@@ -244,6 +247,7 @@ impl Core {
     /// It must not fail if that can be helped: what is evicted has been written through by halves, and may have been seen if it stays. So
     /// whatever comes of what it writes to make room, it goes on, and a page that cannot be read is read again.
     pub(crate) async fn evict(self: &Arc<Self>, range: Range<u64>) -> Result<(), DiskError> {
+        let _change = self.journal.begin_change();
         let end = range.end.min(self.shown_below());
         for part in self.layout.parts(range.start..end.max(range.start)) {
             if self.journal.dirty_count() > self.cache.pages_max() {
@@ -272,6 +276,7 @@ impl Core {
         buffers: &RequestBuffers<'_>,
         sector: u64,
     ) -> Result<(), DiskError> {
+        let _change = self.journal.begin_change();
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
         for part in self.layout.parts(sector..sector + count) {

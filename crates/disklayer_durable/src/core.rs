@@ -93,6 +93,12 @@ impl Core {
         self.sector_count.store(sector_count, Ordering::Release);
     }
 
+    /// What the layer below does not have now, and may have later, is not to be seen (L5). On record with the next flush.
+    pub(crate) fn lower_mark(&self, sector_count: u64) {
+        let _sizing = self.sizing.lock();
+        self.shown_below.fetch_min(sector_count, Ordering::AcqRel);
+    }
+
     /// Whether sectors lie inside of the layer: to be asked with a page of theirs locked.
     pub(crate) fn check_end(&self, end: u64) -> Result<(), DiskError> {
         match end <= self.sector_count() {

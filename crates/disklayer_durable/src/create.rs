@@ -108,7 +108,7 @@ pub async fn format_with(
     progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), FormatError> {
     let layout = options.layout(store.sector_size())?;
-    if store.persistence() == Persistence::Persistent && store.atomic_write_sectors() == 0 {
+    if may_tear(store) {
         return Err(FormatError::Torn);
     }
     let need = options.store_bytes(store.sector_size())?;
@@ -143,6 +143,11 @@ pub async fn format_with(
         store.sync_cache().await?;
     }
     Ok(())
+}
+
+/// Whether a crash may tear a sector of the store (C11).
+pub(crate) fn may_tear(store: &Disk) -> bool {
+    store.persistence() == Persistence::Persistent && store.atomic_write_sectors() == 0
 }
 
 /// Writes zeros as data, so that there is room for what comes there.

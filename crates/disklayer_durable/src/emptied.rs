@@ -97,7 +97,11 @@ mod tests {
 
     #[test]
     fn each_stripe_comes_to_its_turn_and_there_are_never_too_many() {
-        let one = || Ranges(std::iter::once(0..1).collect());
+        let one = || {
+            let mut ranges = Ranges::default();
+            ranges.add(0..1);
+            ranges
+        };
         let mut emptied = Emptied::default();
         for stripe in 0..2 * STRIPES_MAX as u64 {
             emptied.add(stripe, one());

@@ -118,6 +118,11 @@ pub enum OpenError {
          restore the layer from a copy"
     )]
     LogRot(u64),
+    /// A sector of the store may be torn by a crash (C11).
+    #[error(
+        "the store may tear a sector when the power is cut: open it read-only, or copy it to a store that writes whole sectors"
+    )]
+    Torn,
     /// It lies on something else than it did.
     #[error(
         "the layer was made for another lower disk ({recorded}), and now lies on {found}: force it, or give it its own"

@@ -12,6 +12,8 @@
 //! - D6: nothing rests on what opening has found before a flush has made that durable.
 //! - D7: one job runs at a time, each an operation that whoever waits for it can finish.
 //! - D8: an entry says how much of the log is durable before it is written. None of that is written over before the log begins anew.
+//! - D9: a layer is said to be closed only while no change is under way. Who changes something registers first, and then looks whether it
+//!   is in use; who closes says first that it is not, and then looks whether somebody has registered.
 
 use crate::core::{Core, Sizes, other, write_bytes};
 use crate::emptied::{Emptied, Ranges};
@@ -27,7 +29,7 @@ use parking_lot::Mutex;
 use planted::Bug;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Where the latest image of a page is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(crate) struct Journal {
     dirty: Mutex<BTreeSet<u64>>,
     /// Whether the store says that the layer is in use.
     is_in_use: AtomicBool,
+    /// How many changes are under way (D9).
+    changes: AtomicUsize,
     state: Mutex<State>,
     queue: Mutex<Queue>,
     /// What was cleared, and whose record is durable: may be punched.
@@ -84,6 +88,9 @@ pub(crate) struct Recovered {
     pub(crate) sizes: Sizes,
 }
 
+/// A change that is under way.
+pub(crate) struct Change<'a>(&'a Journal);
+
 /// Pages on their way into the log. Those not confirmed are dirty again when this is dropped.
 struct Snapshot<'a> {
     core: &'a Core,
@@ -110,6 +117,7 @@ impl Journal {
             images: Mutex::new(recovered.images),
             dirty: Mutex::default(),
             is_in_use: AtomicBool::new(false),
+            changes: AtomicUsize::new(0),
             state: Mutex::new(state),
             queue: Mutex::default(),
             emptied: Mutex::default(),
@@ -144,7 +152,13 @@ impl Journal {
 
     /// Whether the store says that the layer is in use.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.is_in_use.load(Ordering::Acquire)
+        self.is_in_use.load(Ordering::SeqCst)
+    }
+
+    /// Registers a change, before it is asked whether the layer is in use (D9).
+    pub(crate) fn begin_change(&self) -> Change<'_> {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        Change(self)
     }
 
     /// The last job, if it is not over.
@@ -157,6 +171,12 @@ impl Journal {
         let mut queue = self.queue.lock();
         let flush = queue.joinable.take().map(|flush| Arc::clone(&flush.work));
         queue.tail.take().into_iter().chain(flush).collect()
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.0.changes.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -197,7 +217,7 @@ fn join(core: &Arc<Core>) -> Arc<Joint> {
 
 /// Lets the store say that the layer is in use, before the first change.
 pub(crate) async fn begin_use(core: &Arc<Core>) -> Result<(), DiskError> {
-    while !core.journal.is_in_use.load(Ordering::Acquire) {
+    while !core.journal.is_in_use() {
         let work = {
             let core_too = Arc::clone(core);
             let mut queue = core.journal.queue.lock();
@@ -218,11 +238,16 @@ pub(crate) async fn close(core: &Arc<Core>) -> Result<(), DiskError> {
         queue.push(Box::pin(async move {
             let core = core_too;
             flush_now(&core).await?;
-            let is_in_use = &core.journal.is_in_use;
-            if core.journal.dirty_count() > 0 || !is_in_use.load(Ordering::Acquire) {
+            if !core.journal.is_in_use() {
                 return Ok(());
             }
-            is_in_use.store(false, Ordering::Release);
+            // D9
+            let is_in_use = &core.journal.is_in_use;
+            is_in_use.store(false, Ordering::SeqCst);
+            if core.journal.changes.load(Ordering::SeqCst) > 0 || core.journal.dirty_count() > 0 {
+                is_in_use.store(true, Ordering::SeqCst);
+                return Ok(());
+            }
             renew(&core, |superblock| superblock.is_in_use = false).await
         }))
     };
@@ -232,9 +257,9 @@ pub(crate) async fn close(core: &Arc<Core>) -> Result<(), DiskError> {
 }
 
 async fn begin_use_now(core: &Core) -> Result<(), DiskError> {
-    if !core.journal.is_in_use.load(Ordering::Acquire) {
+    if !core.journal.is_in_use() {
         renew(core, |superblock| superblock.is_in_use = true).await?;
-        core.journal.is_in_use.store(true, Ordering::Release);
+        core.journal.is_in_use.store(true, Ordering::SeqCst);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Opening a layer, whatever a crash has left.
 
 use crate::core::{Core, Sizes, read_block};
+use crate::create::may_tear;
 use crate::error::OpenError;
 use crate::format::{
     BLOCK_BYTES, BadSuperblock, COUNT_MAX, Entry, Layout, SUPERBLOCK_OFFSETS, Superblock,
@@ -38,6 +39,9 @@ impl DurableLayer {
     /// [`OpenError`], which says what is wrong where.
     pub async fn open(store: Disk, options: &DurableOptions) -> Result<Self, OpenError> {
         let (superblock, copy) = superblock(&store).await?;
+        if !store.is_read_only() && may_tear(&store) {
+            return Err(OpenError::Torn);
+        }
         let recovered = recover(&store, &superblock).await?;
         let sizes = recovered.sizes;
         let need = superblock.layout.store_bytes(sizes.sector_count);

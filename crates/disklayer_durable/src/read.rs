@@ -63,7 +63,21 @@ impl Core {
             };
             for run in data_to_read(&runs) {
                 let at = self.data_sector(stripe, run.start);
-                self.store.read_vectored(&place(&run), at).await?;
+                let Err(error) = self.store.read_vectored(&place(&run), at).await else {
+                    continue;
+                };
+                let is_data = |(state, data): &&(State, Range<u32>)| {
+                    *state == State::Data && run.start <= data.start && data.end <= run.end
+                };
+                let data = runs.iter().filter(is_data);
+                if data.clone().count() == 1 {
+                    return Err(error);
+                }
+                // What lies between may never have been written, and is nobody's loss.
+                for (_, data) in data {
+                    let at = self.data_sector(stripe, data.start);
+                    self.store.read_vectored(&place(data), at).await?;
+                }
             }
             // P5: what was read may have been taken away, and the place used for something else.
             if page.lock().clears != clears {

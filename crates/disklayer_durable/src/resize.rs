@@ -25,6 +25,7 @@ pub(crate) async fn resize(core: &Arc<Core>, sector_count: u64) -> Result<(), Di
     if core.layout.store_bytes(sector_count).is_none() {
         return Err(DiskError::NoSpace);
     }
+    let _change = core.journal.begin_change();
     begin_use(core).await?;
     let work = {
         let mut last = core.resizing.lock();
@@ -40,6 +41,8 @@ pub(crate) async fn resize(core: &Arc<Core>, sector_count: u64) -> Result<(), Di
 }
 
 async fn resize_now(core: &Arc<Core>, sector_count: u64) -> Result<(), DiskError> {
+    // Whoever began it may have gone away.
+    let _change = core.journal.begin_change();
     let old = core.sector_count();
     match sector_count < old {
         true => {

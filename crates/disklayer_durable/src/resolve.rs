@@ -78,6 +78,8 @@ enum InvalidUse {
          it needs \"role\": \"write_through\""
     )]
     NotEmptied,
+    #[error("size is {size}: a layer has whole sectors of {sector_size} bytes, at least one")]
+    Size { size: u64, sector_size: u32 },
 }
 
 impl DurableRole {
@@ -118,8 +120,15 @@ impl ResourceHandle<DiskLayerHandleKind> for DurableLayerHandle {
         if let Some(size) = self.cache_size {
             options.cache_bytes = usize::try_from(size.bytes()).unwrap_or(usize::MAX);
         }
-        let size = self.size.map_or(0, ByteSize::bytes);
-        let create = FormatOptions::new(size >> store.sector_shift());
+        let size = self.size.map(ByteSize::bytes);
+        let sector_size = store.sector_size();
+        let mut create = FormatOptions::new(0);
+        if let Some(size) = size {
+            if size == 0 || !size.is_multiple_of(sector_size.into()) {
+                return Err(InvalidUse::Size { size, sector_size }.into());
+            }
+            create.sector_count = size >> store.sector_shift();
+        }
         let mut layer = LazyDurableLayer::new(store)
             .with_options(options)
             .with_role(self.role.into());

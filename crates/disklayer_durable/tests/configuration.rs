@@ -112,3 +112,15 @@ fn what_it_is_for_goes_with_how_it_is_used() {
         open(directory.path(), layer.clone()).unwrap_or_else(|error| panic!("{layer}: {error}"));
     }
 }
+
+#[test]
+fn a_size_is_so_many_whole_sectors() {
+    for size in [0, 1, 511, 700, 1025] {
+        let directory = tempfile::tempdir().unwrap();
+        let error = open(directory.path(), json!({ "create": true, "size": size })).unwrap_err();
+        assert!(
+            error.contains("whole sectors of 512 bytes"),
+            "{size}: {error}"
+        );
+    }
+}

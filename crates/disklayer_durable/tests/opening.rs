@@ -8,7 +8,7 @@ use disk_backend::{Disk, DiskError};
 use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
 use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo, SectorBitmap, SectorMarker};
 use disklayer_durable::{
-    DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format,
+    DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format, info,
 };
 use futures_lite::future::{block_on, yield_now, zip};
 use scsi_buffers::HostBuffers;
@@ -349,5 +349,83 @@ fn each_of_those_who_write_to_a_stripe_first_is_told_that_the_store_is_full() {
         for result in [results.0, results.1.0, results.1.1] {
             assert!(matches!(result, Err(DiskError::NoSpace)), "{result:?}");
         }
+    });
+}
+
+#[test]
+fn a_layer_that_is_closed_while_a_change_is_under_way_stays_in_use() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let (slow, control) =
+            FaultDisk::new(ram.clone(), FaultOptions::new(7, Clock::real())).unwrap();
+        let layer = layer_on(&Disk::new(slow).unwrap(), &tight(32, 512), &few_pages()).await;
+        // Over data, and where there is none: the first changes no page.
+        for (sector, has_data) in [(0, true), (1, false)] {
+            if has_data {
+                write(&layer, sector, 1).await.unwrap();
+            }
+            layer.close().await.unwrap();
+            assert!(!info(&ram).await.unwrap().is_in_use);
+            write(&layer, 20, 1).await.unwrap();
+            let rule = Rule::new(Action::Hold).on([Operation::Write]);
+            let place = FIRST_PAGE / 512 + 8 + sector;
+            let held = control.add(rule.sectors(place, 1)).unwrap();
+            let (written, ()) = zip(write(&layer, sector, 2), async {
+                yield_now().await;
+                layer.close().await.unwrap();
+                assert!(info(&ram).await.unwrap().is_in_use, "{sector}");
+                control.remove(held).unwrap();
+            })
+            .await;
+            written.unwrap();
+            layer.close().await.unwrap();
+            assert!(!info(&ram).await.unwrap().is_in_use);
+        }
+    });
+}
+
+#[test]
+fn what_the_disk_below_does_not_have_is_not_seen_when_it_has_it_later() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let lazy = || LazyDurableLayer::new(store.clone());
+        let created = lazy().created(FormatOptions::new(100));
+        let layer = created.attach(Some(lower(50))).await.unwrap();
+        assert_eq!(read(&layer, 49).await.unwrap(), None);
+        assert_eq!(read(&layer, 50).await.unwrap(), Some(0));
+        layer.sync_cache().await.unwrap();
+        drop(layer);
+        assert_eq!(info(&store).await.unwrap().shown_below, 50);
+        let layer = lazy().forced().attach(Some(lower(100))).await.unwrap();
+        assert_eq!(read(&layer, 99).await.unwrap(), Some(0));
+    });
+}
+
+#[test]
+fn what_cannot_be_read_between_two_runs_of_data_is_nobodys_loss() {
+    block_on(async {
+        let ram = store(1, 512).await;
+        let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
+        let layer = layer_on(&Disk::new(faulty).unwrap(), &tight(32, 512), &few_pages()).await;
+        for sector in [0, 2, 4] {
+            write(&layer, sector, 7).await.unwrap();
+        }
+        let lost = |sector| {
+            let rule = Rule::new(Action::Error(InjectedError::UnrecoveredReadError));
+            let rule = rule.on([Operation::Read]);
+            control.add(rule.sectors(FIRST_PAGE / 512 + 8 + sector, 1))
+        };
+        lost(1).unwrap();
+        let mut data = vec![0xee; 5 * 512];
+        let mut present = SectorBitmap::new(5);
+        let host = HostBuffers::from_mut(&mut data);
+        let marker = SectorMarker::new(&mut present, 0, 0..5);
+        layer.read(&host.buffers(), 0, marker).await.unwrap();
+        drop(host);
+        for sector in [0, 2, 4] {
+            assert!(data[sector * 512..][..512].iter().all(|byte| *byte == 7));
+        }
+        lost(2).unwrap();
+        read(&layer, 2).await.unwrap_err();
     });
 }
