@@ -101,7 +101,7 @@ pub async fn format(store: &Disk, options: &FormatOptions) -> Result<(), FormatE
 /// The same, watched: `progress` is told how many parts of how many are cleared, and may end it.
 ///
 /// # Errors
-/// As for [`format`].
+/// As for [`format()`].
 pub async fn format_with(
     store: &Disk,
     options: &FormatOptions,
