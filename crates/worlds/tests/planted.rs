@@ -41,11 +41,15 @@ fn breaks(bug: Bug) -> &'static [Clause] {
 }
 
 /// Whether a bug may be caught by a panic: a range that wraps around ends in an index that is out of bounds, and a durable layer that
-/// cannot be opened any more has lost everything.
+/// cannot be opened any more has lost everything. That is also what comes of an operation that ends with its caller, where it was about
+/// to write a superblock.
 fn may_panic(bug: Bug) -> bool {
     matches!(
         bug,
-        Bug::RangeOverflow | Bug::TornSuperblock | Bug::ChecksumNotChecked
+        Bug::RangeOverflow
+            | Bug::TornSuperblock
+            | Bug::ChecksumNotChecked
+            | Bug::DivergenceAfterDrop
     )
 }
 
