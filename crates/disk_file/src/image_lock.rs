@@ -15,6 +15,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long to wait for a lock that no process can be seen to hold. What a process had in a ring when it was killed goes on in the kernel
+/// for some milliseconds, with the file, and so with its locks: as it should, because until then it may still be written.
+const UNSEEN_HOLDER_MAX: Duration = Duration::from_secs(2);
+/// How long to wait before looking again.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Where the locks of what the holder does begin.
 const DOES_BASE: u8 = 100;
@@ -65,8 +72,22 @@ impl LockedFile {
             file,
             is_locked: true,
         };
-        locked.is_locked = take_locks(&locked.file, path, access)?;
-        Ok(locked)
+        let until = Instant::now() + UNSEEN_HOLDER_MAX;
+        loop {
+            match take_locks(&locked.file, path, access) {
+                Err(OpenError::InUse {
+                    holder: Holder::Unknown,
+                    ..
+                }) if Instant::now() < until => {
+                    locked.unlock();
+                    std::thread::sleep(LOOK_INTERVAL);
+                }
+                taken => {
+                    locked.is_locked = taken?;
+                    return Ok(locked);
+                }
+            }
+        }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -83,9 +104,14 @@ impl Drop for LockedFile {
     /// Closing would do, were it not for processes that are being started in this instant: until they execute their program
     /// they have the same open file, and with it the locks.
     fn drop(&mut self) {
-        if !self.is_locked {
-            return;
+        if self.is_locked {
+            self.unlock();
         }
+    }
+}
+
+impl LockedFile {
+    fn unlock(&self) {
         let all = libc::flock {
             l_len: libc::off_t::from(u8::MAX),
             ..one_byte(libc::F_UNLCK, 0)

@@ -27,7 +27,7 @@
 //! end. What was cut off is `IllegalBlock`, never zeros. A file's `resize` adds a hole, and is durable after the next flush.
 //!
 //! The image is locked against other disks of ours and against QEMU, by QEMU's own protocol of open-file-description locks; two
-//! readers go together, a writer is alone. A mounted device is refused.
+//! readers go together, a writer is alone. What a killed process left in the kernel is waited for, 2 s at most. A mounted device is refused.
 //!
 //! **What it does not do.** Formats: every file is raw, and nothing is probed. Content changed behind its back by programs
 //! that take no locks (`dd`, `cp`) is not noticed, and a write may make a file long again that was cut just before.
