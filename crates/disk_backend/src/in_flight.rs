@@ -22,16 +22,13 @@
 //! zero reads what the last uncounting wrote, all that the operation did happened before the drain returns.
 
 use event_listener::Event;
-use std::cell::Cell;
+use sharded::Sharded;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, OnceLock};
 
-/// Each shard is 128 bytes of every disk. A power of two.
-const SHARD_COUNT_MAX: usize = 16;
-
-/// How many epochs have counters of their own: what fills a shard. A power of two, so that wrapping epochs stay in turn.
+/// How many epochs have counters of their own: what fills the memory of a shard. A power of two, so that wrapping epochs stay in turn.
 const EPOCHS: usize = 16;
 
 /// Operations in flight: counts them, and waits for them to end.
@@ -39,24 +36,19 @@ const EPOCHS: usize = 16;
 /// [`Disk`](crate::Disk) counts its requests with one; a backend whose operations outlive their futures (C9) counts those with
 /// one of its own, for [`DiskIo::drain`](crate::DiskIo::drain). Counting never allocates and never waits.
 pub struct InFlight {
-    shards: Box<[Shard]>,
+    shards: Sharded<[AtomicUsize; EPOCHS]>,
     epoch: AtomicUsize,
     /// How many wait in [`drain`](Self::drain).
     drains: AtomicUsize,
     has_moved: Event,
 }
 
-/// The counters of some threads, by epoch, on cache lines of their own (two, which is what processors prefetch).
-#[derive(Default)]
-#[repr(align(128))]
-struct Shard([AtomicUsize; EPOCHS]);
-
 /// An operation that is in flight until this is dropped. If it is forgotten, the operation stays in flight for ever.
 #[derive(Debug)]
 #[must_use = "the operation ends when this is dropped"]
 pub struct Counted<'a> {
     in_flight: &'a InFlight,
-    place: Place,
+    counter: &'a AtomicUsize,
 }
 
 /// As [`Counted`], for operations that go where they can borrow nothing.
@@ -78,7 +70,7 @@ impl InFlight {
     /// Nothing is in flight.
     pub fn new() -> Self {
         Self {
-            shards: (0..shard_count()).map(|_| Shard::default()).collect(),
+            shards: Sharded::new(Default::default),
             epoch: AtomicUsize::new(0),
             drains: AtomicUsize::new(0),
             has_moved: Event::new(),
@@ -86,9 +78,10 @@ impl InFlight {
     }
 
     /// Counts an operation that begins now.
+    #[inline]
     pub fn begin(&self) -> Counted<'_> {
         Counted {
-            place: self.count(),
+            counter: self.counter(self.count()),
             in_flight: self,
         }
     }
@@ -103,7 +96,7 @@ impl InFlight {
 
     /// How many operations are in flight: exact if none begins or ends meanwhile.
     pub fn count_now(&self) -> usize {
-        let counters = self.shards.iter().flat_map(|shard| &shard.0);
+        let counters = self.shards.iter().flatten();
         counters.map(|counter| counter.load(Relaxed)).sum()
     }
 
@@ -128,7 +121,7 @@ impl InFlight {
 
     /// Waits until all that was counted under `epoch` has ended.
     async fn wait_until_ended(&self, epoch: usize) {
-        for shard in 0..self.shards.len() {
+        for shard in 0..self.shards.iter().len() {
             let counter = self.counter(Place { shard, epoch });
             let has_ended = || counter.load(SeqCst) == 0 || self.is_long_over(epoch);
             while !has_ended() {
@@ -146,6 +139,7 @@ impl InFlight {
         self.epoch.load(SeqCst).wrapping_sub(epoch) >= EPOCHS
     }
 
+    #[inline]
     fn count(&self) -> Place {
         loop {
             let epoch = self.epoch.load(SeqCst);
@@ -156,28 +150,31 @@ impl InFlight {
     }
 
     /// Counts an operation under `epoch`, unless that is over (I2).
+    #[inline]
     fn count_in(&self, epoch: usize) -> Option<Place> {
-        // The number of shards is a power of two.
-        let shard = thread_number() & (self.shards.len() - 1);
+        let shard = self.shards.my_index();
         let place = Place { shard, epoch };
-        self.counter(place).fetch_add(1, SeqCst);
+        let counter = self.counter(place);
+        counter.fetch_add(1, SeqCst);
         if self.epoch.load(SeqCst) != epoch {
-            self.uncount(place);
+            self.uncount(counter);
             return None;
         }
         Some(place)
     }
 
-    fn uncount(&self, place: Place) {
-        let before = self.counter(place).fetch_sub(1, SeqCst);
+    #[inline]
+    fn uncount(&self, counter: &AtomicUsize) {
+        let before = counter.fetch_sub(1, SeqCst);
         debug_assert!(before > 0, "I1");
         if before == 1 && self.drains.load(SeqCst) > 0 {
             self.has_moved.notify(usize::MAX); // I5
         }
     }
 
+    #[inline]
     fn counter(&self, place: Place) -> &AtomicUsize {
-        &self.shards[place.shard].0[place.epoch % EPOCHS]
+        &self.shards[place.shard][place.epoch % EPOCHS]
     }
 }
 
@@ -200,14 +197,15 @@ impl inspect::Inspect for InFlight {
 }
 
 impl Drop for Counted<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.in_flight.uncount(self.place);
+        self.in_flight.uncount(self.counter);
     }
 }
 
 impl Drop for OwnedCounted {
     fn drop(&mut self) {
-        self.in_flight.uncount(self.place);
+        self.in_flight.uncount(self.in_flight.counter(self.place));
     }
 }
 
@@ -225,30 +223,6 @@ impl Drop for Announced<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
-}
-
-/// About as many as there are processors, and a power of two; asked once, because the answer costs reading files.
-fn shard_count() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        processors.next_power_of_two().min(SHARD_COUNT_MAX)
-    })
-}
-
-/// A number of the calling thread that few others have.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    NUMBER.with(|number| {
-        number.get().unwrap_or_else(|| {
-            let new = NEXT.fetch_add(1, Relaxed);
-            number.set(Some(new));
-            new
-        })
-    })
 }
 
 #[cfg(test)]

@@ -1,30 +1,20 @@
 //! Counts that many threads add to at once.
 
-use std::cell::Cell;
+use sharded::Sharded;
+use std::array;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-/// Enough that two threads rarely share one.
-const SHARD_COUNT: usize = 8;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A few counts that belong together, for hot paths: threads that add at the same time mostly write to different cache lines.
 ///
 /// A count is named by its index, below `N`. It only grows, and wraps at 2^64. Reading adds the shards up, and may miss
 /// additions that run at the same time.
-pub struct Counters<const N: usize> {
-    shards: [Shard<N>; SHARD_COUNT],
-}
-
-/// The counts of some threads, alone on their cache lines (two, since processors fetch lines in pairs).
-#[repr(align(128))]
-struct Shard<const N: usize>([AtomicU64; N]);
+pub struct Counters<const N: usize>(Sharded<[AtomicU64; N]>);
 
 impl<const N: usize> Counters<N> {
     /// Counts that are all zero.
     pub fn new() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| Shard(std::array::from_fn(|_| AtomicU64::new(0)))),
-        }
+        Self(Sharded::new(|| array::from_fn(|_| AtomicU64::new(0))))
     }
 
     /// Adds to the count of this index.
@@ -33,7 +23,7 @@ impl<const N: usize> Counters<N> {
     /// If there is no such count.
     #[inline]
     pub fn add(&self, index: usize, by: u64) {
-        self.shards[shard_of_thread()].0[index].fetch_add(by, Ordering::Relaxed);
+        self.0.mine()[index].fetch_add(by, Ordering::Relaxed);
     }
 
     /// The count of this index, now.
@@ -41,25 +31,11 @@ impl<const N: usize> Counters<N> {
     /// # Panics
     /// If there is no such count.
     pub fn get(&self, index: usize) -> u64 {
-        let counts = self.shards.iter().map(|shard| &shard.0[index]);
+        let counts = self.0.iter().map(|shard| &shard[index]);
         counts.fold(0, |sum, count| {
             sum.wrapping_add(count.load(Ordering::Relaxed))
         })
     }
-}
-
-/// The shard that the current thread adds to: threads get them in turn.
-fn shard_of_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    SHARD.with(|shard| {
-        if shard.get() == usize::MAX {
-            shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARD_COUNT);
-        }
-        shard.get()
-    })
 }
 
 impl<const N: usize> Default for Counters<N> {
@@ -94,11 +70,5 @@ mod tests {
             }
         });
         assert_eq!([counters.get(0), counters.get(1)], [20_000, 60_000]);
-    }
-
-    #[test]
-    fn shards_share_no_cache_line() {
-        assert!(align_of::<Shard<1>>() >= 128);
-        assert_eq!(size_of::<Shard<6>>(), 128);
     }
 }
