@@ -25,6 +25,14 @@ use words as machine;
 #[cfg(all(target_arch = "x86_64", not(any(miri, feature = "portable_copy"))))]
 use x86_64 as machine;
 
+/// Tells the processor that up to a page from `at` on is about to be read or written, so that it is fetched meanwhile.
+///
+/// It accesses nothing: an address where no memory is any more costs a little time, and that is all.
+#[inline]
+pub fn prefetch(at: *const u8, len: usize) {
+    machine::prefetch(at, len.min(crate::PAGE_SIZE_BYTES));
+}
+
 /// Reads all of `from` into `to`. Bytes that change meanwhile are read old or new, one by one.
 ///
 /// # Panics

@@ -81,6 +81,16 @@ fn every_short_length_is_exact() {
 }
 
 #[test]
+fn lengths_where_another_routine_takes_over_are_exact() {
+    for len in [2 << 10, 16 << 10, 64 << 10] {
+        for len in [len - 1, len, len + 1] {
+            check_all(len, 0, 0);
+            check_all(len, 3, 1);
+        }
+    }
+}
+
+#[test]
 fn every_alignment_is_exact() {
     for len in [0, 1, 3, 7, 8, 15, 31, 33, 63, 65, 127, 129, 191, 255, 513] {
         for to_offset in 0..33 {
@@ -93,6 +103,14 @@ proptest! {
     #[test]
     fn any_length_and_alignment_is_exact(len in 0_usize..20_000, to_offset in 0_usize..70, from_offset in 0_usize..70) {
         check_all(len, to_offset, from_offset);
+    }
+}
+
+#[test]
+fn a_hint_may_point_anywhere() {
+    for at in [0, 1, 4096, usize::MAX - 100, isize::MAX as usize] {
+        prefetch(std::ptr::without_provenance(at), usize::MAX);
+        words::prefetch(std::ptr::without_provenance(at), usize::MAX);
     }
 }
 

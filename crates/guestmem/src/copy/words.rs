@@ -22,6 +22,9 @@ fn walk(shared: *const u8, len: usize, mut byte: impl FnMut(usize), word: impl F
     tail.for_each(byte);
 }
 
+/// The language has no hint for the processor.
+pub(super) fn prefetch(_at: *const u8, _len: usize) {}
+
 /// # Safety
 /// `from` may be read for `len` bytes, by atomic accesses; `to` is ours to write for as many and does not overlap.
 pub(super) unsafe fn read(to: *mut u8, from: *const u8, len: usize) {
