@@ -29,6 +29,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`DiskError::ReadOnly`], [`DiskError::IllegalBlock`].
+    #[inline]
     pub fn check_range(&self, intent: Intent, sector: u64, count: u64) -> Result<(), DiskError> {
         if intent == Intent::Write && self.is_read_only {
             return Err(DiskError::ReadOnly);
@@ -48,6 +49,7 @@ impl Limits {
     /// # Errors
     /// In this order (C1): [`DiskError::InvalidInput`], [`DiskError::ReadOnly`], [`DiskError::IllegalBlock`],
     /// [`DiskError::MemoryAccess`].
+    #[inline]
     pub fn check_buffers(
         &self,
         intent: Intent,

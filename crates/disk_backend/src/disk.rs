@@ -132,19 +132,31 @@ impl Disk {
     ///
     /// # Errors
     /// Those of C1 (see [`Disk`]), or the backend's; the content of `buffers` is then unspecified.
-    pub async fn read_vectored(
+    #[inline]
+    pub fn read_vectored(
         &self,
         buffers: &RequestBuffers<'_>,
         sector: u64,
-    ) -> Result<(), DiskError> {
-        let _counted = self.0.in_flight.begin();
-        if self.0.backend.try_read(buffers, sector) {
-            return Ok(());
+    ) -> impl Future<Output = Result<(), DiskError>> + Send {
+        self.expect_read(sector, buffers.len());
+        async move {
+            let _counted = self.0.in_flight.begin();
+            if self.0.backend.try_read(buffers, sector) {
+                return Ok(());
+            }
+            if self.limits().check_buffers(Intent::Read, buffers, sector)? == 0 {
+                return Ok(());
+            }
+            self.0.backend.read_vectored(buffers, sector).await
         }
-        if self.limits().check_buffers(Intent::Read, buffers, sector)? == 0 {
-            return Ok(());
-        }
-        self.0.backend.read_vectored(buffers, sector).await
+    }
+
+    /// Tells the disk that a read of `len` bytes from `sector` on will follow soon, for whoever knows that before it makes the request.
+    /// It is only a hint, which takes some nanoseconds; [`read_vectored`](Self::read_vectored) gives it by itself, when it is called and
+    /// before its future is first polled. See [`DiskIo::expect_read`].
+    #[inline]
+    pub fn expect_read(&self, sector: u64, len: usize) {
+        self.0.backend.expect_read(sector, len);
     }
 
     /// Reads as [`read_vectored`](Self::read_vectored) does, if that takes no waiting, and returns whether it did. If not, `buffers` may
@@ -153,6 +165,7 @@ impl Disk {
     /// There is no need to ask this first: the other does. It is for callers that do something else than await what would block, a layer
     /// made of a disk among them.
     pub fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        self.expect_read(sector, buffers.len());
         let _counted = self.0.in_flight.begin();
         self.0.backend.try_read(buffers, sector)
     }
@@ -173,6 +186,7 @@ impl Disk {
     ///
     /// # Errors
     /// Those of C1 (see [`Disk`]), or the backend's; each sector then holds its old or its new content (C8).
+    #[inline]
     pub async fn write_vectored(
         &self,
         buffers: &RequestBuffers<'_>,

@@ -22,6 +22,7 @@ type ColdFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) trait DynDisk: Send + Sync + Inspect {
     fn sector_count(&self) -> u64;
     fn pr(&self) -> Option<&dyn PersistentReservation>;
+    fn expect_read(&self, sector: u64, len: usize);
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool;
     fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool;
     fn read_vectored<'a>(
@@ -64,6 +65,10 @@ impl<T: DiskIo> DynDisk for T {
 
     fn pr(&self) -> Option<&dyn PersistentReservation> {
         DiskIo::pr(self)
+    }
+
+    fn expect_read(&self, sector: u64, len: usize) {
+        DiskIo::expect_read(self, sector, len);
     }
 
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {

@@ -64,6 +64,10 @@ impl DiskIo for Handle {
         self.0.eject().await
     }
 
+    fn expect_read(&self, sector: u64, len: usize) {
+        self.0.expect_read(sector, len);
+    }
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         self.0.try_read(buffers, sector)
     }

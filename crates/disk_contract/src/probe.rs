@@ -119,6 +119,8 @@ impl DiskIo for ProbeDisk {
         Ok(())
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// What a wrapper forwards is logged in the other way.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

@@ -118,6 +118,8 @@ impl DiskIo for DelayDisk {
         self.below.eject().await
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// Every request waits.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

@@ -170,6 +170,8 @@ impl DiskIo for FaultDisk {
         self.below().eject().await
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// A rule may be about any request.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

@@ -177,6 +177,8 @@ impl DiskIo for FileDisk {
         Err(DiskError::UnsupportedEject)
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         self.read_if_at_once(buffers, sector)
     }

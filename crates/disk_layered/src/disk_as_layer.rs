@@ -52,6 +52,10 @@ impl LayerIo for DiskAsLayer {
         self.0.atomic_write_sectors()
     }
 
+    fn expect_read(&self, sector: u64, len: usize) {
+        self.0.expect_read(sector, len);
+    }
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         match self.0.try_read(buffers, sector) {
             true => TryRead::Done,

@@ -39,6 +39,7 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn unmap_behavior(&self) -> UnmapBehavior;
     fn optimal_unmap_sectors(&self) -> u32;
     fn has_write_no_overwrite(&self) -> bool;
+    fn expect_read(&self, sector: u64, len: usize);
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead;
     fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool;
     fn read<'a>(
@@ -136,6 +137,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn has_write_no_overwrite(&self) -> bool {
         self.write_no_overwrite().is_some()
+    }
+
+    fn expect_read(&self, sector: u64, len: usize) {
+        LayerIo::expect_read(self, sector, len);
     }
 
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {

@@ -66,6 +66,11 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         marker: SectorMarker<'_>,
     ) -> impl Future<Output = Result<(), DiskError>> + Send;
 
+    /// As [`DiskIo::expect_read`](disk_backend::DiskIo::expect_read). The layer on top is told, whether or not it has the sectors.
+    fn expect_read(&self, sector: u64, len: usize) {
+        let _ = (sector, len);
+    }
+
     /// Reads as [`read`](Self::read) does, if that takes no waiting, and all of the sectors are present or all are absent. Whatever goes
     /// wrong, the answer is [`TryRead::WouldBlock`], and [`read`](Self::read) says what. It takes at most some 100 us. A layer that can be
     /// filled is filled at once, too, by [`WriteNoOverwrite::try_write_no_overwrite`]; without that a miss reads from below twice.

@@ -3,6 +3,7 @@
 use crate::attach::DiskLayerMetadata;
 use crate::change::{self, Change, WRITE_BYTES_MAX};
 use crate::copies;
+use crate::current::Current;
 use crate::erased::ZeroOptions;
 use crate::operation::{self, Body};
 use crate::order::{EVERYTHING, Order};
@@ -10,7 +11,6 @@ use crate::read::Pass;
 use crate::stack::Stack;
 use crate::stacked::StackedLayer;
 use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerWatch};
-use arc_swap::{ArcSwap, Guard};
 use disk_backend::check::{Intent, Limits};
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, DiskIo};
@@ -35,7 +35,7 @@ const STATUS_PART_SECTORS_LONG: u64 = 1 << 21;
 pub struct LayeredDisk {
     read_only: bool,
     metadata: DiskLayerMetadata,
-    stack: ArcSwap<Stack>,
+    stack: Current<Stack>,
     order: Order,
 }
 
@@ -72,7 +72,7 @@ impl LayeredDisk {
             read_only,
             metadata,
             order: Order::new(stack.sector_shift()),
-            stack: ArcSwap::from_pointee(stack),
+            stack: Current::new(stack),
         })
     }
 
@@ -80,26 +80,26 @@ impl LayeredDisk {
     /// has many layers, and saves up to 192 MiB of memory.
     #[must_use]
     pub fn without_index(self) -> Self {
-        let stack = self.stack.load().forgetful().without_index();
-        self.stack.store(Arc::new(stack));
+        let stack = self.stack.get().forgetful().without_index();
+        self.stack.set(&Arc::new(stack));
         self
     }
 
     /// The stack for a read, without an index that may be wrong (N3).
-    fn stack_to_read(&self) -> Guard<Arc<Stack>> {
-        let stack = self.stack.load();
+    fn stack_to_read(&self) -> Arc<Stack> {
+        let stack = self.stack.get();
         if !stack.is_outdated() {
             return stack;
         }
         let renewed = stack.forgetful();
         if renewed.is_outdated() {
             // A change is under way, or another one has begun. Whoever comes later finds the old stack, and tries again.
-            return Guard::from_inner(Arc::new(renewed.without_index()));
+            return Arc::new(renewed.without_index());
         }
         // Two at once make two, one of which is forgotten with what it learnt.
         let renewed = Arc::new(renewed);
-        self.stack.store(Arc::clone(&renewed));
-        Guard::from_inner(renewed)
+        self.stack.set(&renewed);
+        renewed
     }
 
     fn limits(&self, stack: &Stack) -> Limits {
@@ -137,7 +137,7 @@ impl LayeredDisk {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
-        let stack = self.stack.load_full();
+        let stack = self.stack.get();
         for (offset, part) in pieces(buffers, WRITE_BYTES_MAX) {
             let sector = sector + (offset as u64 >> stack.sector_shift());
             let change = Change::write(&part, sector, fua)?;
@@ -285,7 +285,7 @@ impl DiskIo for LayeredDisk {
     }
 
     fn sector_count(&self) -> u64 {
-        self.stack.load().top().backing().sector_count()
+        self.stack.look().top().backing().sector_count()
     }
 
     fn sector_size(&self) -> u32 {
@@ -301,7 +301,7 @@ impl DiskIo for LayeredDisk {
     }
 
     fn is_fua_respected(&self) -> bool {
-        self.stack.load().is_fua_respected()
+        self.stack.look().is_fua_respected()
     }
 
     fn is_read_only(&self) -> bool {
@@ -309,36 +309,43 @@ impl DiskIo for LayeredDisk {
     }
 
     fn persistence(&self) -> Persistence {
-        self.stack.load().persistence()
+        self.stack.look().persistence()
     }
 
     fn atomic_write_sectors(&self) -> u32 {
-        self.stack.load().atomic_write_sectors()
+        self.stack.look().atomic_write_sectors()
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
-        self.stack.load().unmap_behavior()
+        self.stack.look().unmap_behavior()
     }
 
     fn optimal_unmap_sectors(&self) -> u32 {
-        self.stack.load().optimal_unmap_sectors()
+        self.stack.look().optimal_unmap_sectors()
+    }
+
+    fn expect_read(&self, sector: u64, len: usize) {
+        self.stack.look().top().backing().expect_read(sector, len);
     }
 
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
-        let stack = self.stack_to_read();
+        let stack = self.stack.look();
         let checked = self
             .limits(&stack)
             .check_buffers(Intent::Read, buffers, sector);
+        if !matches!(checked, Ok(1..)) || self.is_ordered(&stack) || stack.is_outdated() {
+            return false;
+        }
         let pass = Pass {
             stack: &stack,
             order: Some(&self.order),
             observation: None,
         };
-        matches!(checked, Ok(1..)) && !self.is_ordered(&stack) && pass.try_read(buffers, sector)
+        pass.try_read(buffers, sector)
     }
 
     fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
-        let stack = self.stack.load();
+        let stack = self.stack.look();
         let checked = self
             .limits(&stack)
             .check_buffers(Intent::Write, buffers, sector);
@@ -373,7 +380,7 @@ impl DiskIo for LayeredDisk {
         sector: u64,
         fua: bool,
     ) -> Result<(), DiskError> {
-        let stack = self.stack.load();
+        let stack = self.stack.get();
         let count = self
             .limits(&stack)
             .check_buffers(Intent::Write, buffers, sector)?;
@@ -392,7 +399,7 @@ impl DiskIo for LayeredDisk {
         may_unmap: bool,
         no_fallback: bool,
     ) -> Result<(), DiskError> {
-        let stack = self.stack.load();
+        let stack = self.stack.get();
         self.limits(&stack)
             .check_range(Intent::Write, sector, count)?;
         let options = ZeroOptions {
@@ -422,7 +429,7 @@ impl DiskIo for LayeredDisk {
         count: u64,
         block_level_only: bool,
     ) -> Result<(), DiskError> {
-        let stack = self.stack.load();
+        let stack = self.stack.get();
         self.limits(&stack)
             .check_range(Intent::Write, sector, count)?;
         if stack.unmap_behavior() == UnmapBehavior::Ignored {
@@ -450,7 +457,7 @@ impl DiskIo for LayeredDisk {
     /// Flushes every layer that took changes since its last good flush, the top first, also those that are no longer on top.
     /// All are tried; the first error counts.
     async fn sync_cache(&self) -> Result<(), DiskError> {
-        let stack = self.stack.load_full();
+        let stack = self.stack.get();
         let mut result = Ok(());
         for layer in stack.layers() {
             if planted::is_active(Bug::FlushSkipsALayer) && Arc::ptr_eq(layer, stack.truth()) {
@@ -462,7 +469,7 @@ impl DiskIo for LayeredDisk {
     }
 
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {
-        let stack = self.stack.load_full();
+        let stack = self.stack.get();
         self.limits(&stack)
             .check_range(Intent::Read, sector, count)?;
         let range = sector..sector + count;
@@ -496,7 +503,7 @@ impl DiskIo for LayeredDisk {
         self.order.drain().await;
         // In the right order, and by one flush for all that are to be flushed together.
         let mut result = self.sync_cache().await;
-        for layer in self.stack.load_full().layers() {
+        for layer in self.stack.get().layers() {
             result = result.and(layer.backing().close().await);
         }
         result
@@ -504,7 +511,7 @@ impl DiskIo for LayeredDisk {
 
     /// Finishes what dropped requests left behind, then waits for every layer.
     async fn drain(&self) {
-        let stack = self.stack.load_full();
+        let stack = self.stack.get();
         self.order.drain().await;
         let layers = async {
             for layer in stack.layers() {
@@ -525,7 +532,7 @@ impl DiskIo for LayeredDisk {
         if self.read_only {
             return Err(DiskError::ReadOnly);
         }
-        let stack = self.stack.load_full();
+        let stack = self.stack.get();
         match stack.is_write_through() {
             false => stack.top().resize(sector_count).await,
             true => {
@@ -536,7 +543,7 @@ impl DiskIo for LayeredDisk {
     }
 
     async fn wait_resize(&self, sector_count: u64) -> u64 {
-        let top = Arc::clone(self.stack.load().top());
+        let top = Arc::clone(self.stack.look().top());
         top.backing().wait_resize(sector_count).await
     }
 }
@@ -546,14 +553,14 @@ impl fmt::Debug for LayeredDisk {
         f.debug_struct("LayeredDisk")
             .field("read_only", &self.read_only)
             .field("metadata", &self.metadata)
-            .field("layers", &self.stack.load().layers().len())
+            .field("layers", &self.stack.look().layers().len())
             .finish()
     }
 }
 
 impl Inspect for LayeredDisk {
     fn inspect(&self, req: inspect::Request<'_>) {
-        let stack = self.stack.load();
+        let stack = self.stack.get();
         req.respond().field_with("layers", |req| {
             let mut response = req.respond();
             for (index, layer) in stack.layers().iter().enumerate() {

@@ -37,6 +37,7 @@ mod attach;
 mod change;
 mod configuration;
 mod copies;
+mod current;
 mod disk_as_layer;
 mod erased;
 mod flush;

@@ -106,6 +106,7 @@ impl Stack {
     }
 
     /// The next layer that may hold any of these sectors, if nobody has to be asked.
+    #[inline]
     pub(crate) fn try_next(&self, sectors: &Range<u64>, from: usize) -> Option<usize> {
         match &self.index {
             Some(index) if from >= index.first() => index.next(sectors, from),
@@ -113,14 +114,17 @@ impl Stack {
         }
     }
 
+    #[inline]
     pub(crate) fn layers(&self) -> &[Arc<StackedLayer>] {
         &self.layers
     }
 
+    #[inline]
     pub(crate) fn top(&self) -> &Arc<StackedLayer> {
         &self.layers[0]
     }
 
+    #[inline]
     pub(crate) fn sector_shift(&self) -> u32 {
         self.sector_shift
     }
@@ -130,6 +134,7 @@ impl Stack {
     }
 
     /// Whether a change takes several steps.
+    #[inline]
     pub(crate) fn is_write_through(&self) -> bool {
         self.through_count > 0
     }
@@ -151,6 +156,7 @@ impl Stack {
 
     /// How far the layers that are written through all reach, or reached since they were attached: nothing shows, and nothing is
     /// written, beyond (L4, L5).
+    #[inline]
     pub(crate) fn through_end(&self) -> u64 {
         let below_top = self.written()[1..].iter();
         let ends = below_top.map(|layer| layer.visible_sector_count());
@@ -159,8 +165,10 @@ impl Stack {
 
     /// How far a layer shows, given how far the one above it does: what lies beyond the end of a layer below the top reads zero,
     /// and hides the layers further down as well, as if the layers from there on were a disk of their own (L5).
+    #[inline]
     pub(crate) fn shown_end(&self, index: usize, above: u64) -> u64 {
         match index {
+            0 if self.through_count == 0 => above,
             0 => above.min(self.through_end()),
             _ => above.min(self.layers[index].visible_sector_count()),
         }

@@ -205,6 +205,8 @@ impl DiskIo for NbdDisk {
         Err(DiskError::UnsupportedEject)
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// The server does it.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

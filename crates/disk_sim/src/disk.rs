@@ -137,6 +137,8 @@ impl DiskIo for SimDisk {
         Err(DiskError::UnsupportedEject)
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// Every request takes some time.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

@@ -147,6 +147,8 @@ impl LayerIo for SimLayer {
         self.0.options.atomic_write_sectors
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// Every request takes some time.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
         TryRead::WouldBlock

@@ -145,6 +145,8 @@ impl DiskIo for ThrottleDisk {
         self.below.eject().await
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// Every request may have to wait for its turn.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

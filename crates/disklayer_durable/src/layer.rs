@@ -130,6 +130,8 @@ impl LayerIo for DurableLayer {
         self.core.read(buffers, sector, marker).await
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         self.core.try_read(buffers, sector)
     }

@@ -14,8 +14,14 @@ impl Bits {
         Self(vec![0; len.div_ceil(WORD_BITS)].into())
     }
 
+    #[inline]
     pub(crate) fn get(&self, bit: usize) -> bool {
         self.0[bit / WORD_BITS] & (1 << (bit % WORD_BITS)) != 0
+    }
+
+    /// The bits from `64 * index` on.
+    pub(crate) fn word(&self, index: usize) -> u64 {
+        self.0[index]
     }
 
     /// Makes all bits of a range equal to `value`; returns how many changed.
@@ -36,6 +42,7 @@ impl Bits {
     }
 
     /// Where the run of equal bits that begins at `from` ends, at most at `end`.
+    #[inline]
     pub(crate) fn run_end(&self, from: usize, end: usize) -> usize {
         let differs = if self.get(from) { u64::MAX } else { 0 };
         let mut at = from;
@@ -56,6 +63,7 @@ impl Bits {
     }
 
     /// Whether all bits of a range are set.
+    #[inline]
     pub(crate) fn is_set(&self, range: Range<usize>) -> bool {
         range.is_empty()
             || (self.get(range.start) && self.run_end(range.start, range.end) == range.end)

@@ -15,7 +15,7 @@ use std::ops::Range;
 pub(crate) const CHUNK_BYTES: usize = 2 << 20;
 
 /// The pages of a chunk.
-const CHUNK_PAGES: usize = CHUNK_BYTES / PAGE_BYTES;
+pub(crate) const CHUNK_PAGES: usize = CHUNK_BYTES / PAGE_BYTES;
 
 /// The unit in which memory is taken and given back.
 pub(crate) const PAGE_BYTES: usize = guestmem::PAGE_SIZE_BYTES;
@@ -71,6 +71,34 @@ impl Slot {
             Self::Absent => (SectorState::Absent, end),
             Self::Zero => (SectorState::Zero, end),
             Self::Stored(chunk) => chunk.run(from, end),
+        }
+    }
+
+    /// A bit for each page that holds data.
+    pub(crate) fn resident_words(&self) -> [u64; CHUNK_PAGES / 64] {
+        match self {
+            Self::Stored(chunk) => std::array::from_fn(|index| chunk.resident.word(index)),
+            Self::Absent | Self::Zero => [0; _],
+        }
+    }
+
+    /// The memory of the chunk, if it has any.
+    pub(crate) fn memory(&self) -> Option<&[u8]> {
+        match self {
+            Self::Stored(chunk) => chunk.memory.as_deref(),
+            Self::Absent | Self::Zero => None,
+        }
+    }
+
+    /// The content of sectors, if all of them have data.
+    #[inline]
+    pub(crate) fn data(&self, sectors: Sectors) -> Option<&[u8]> {
+        match self {
+            Self::Stored(chunk) if chunk.data.is_set(sectors.clone()) => {
+                let bytes = chunk.bytes(&sectors);
+                chunk.memory.as_ref()?.get(bytes)
+            }
+            Self::Stored(_) | Self::Absent | Self::Zero => None,
         }
     }
 

@@ -127,6 +127,10 @@ impl LayerIo for RamDiskLayer {
         1
     }
 
+    fn expect_read(&self, sector: u64, len: usize) {
+        self.store.prefetch(sector, len);
+    }
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         self.store.try_read(buffers, sector)
     }

@@ -25,6 +25,7 @@ mod chunk;
 mod emptied;
 mod error;
 mod layer;
+mod place;
 mod resolve;
 mod store;
 mod table;

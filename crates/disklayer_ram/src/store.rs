@@ -10,8 +10,9 @@
 //! - I3: before the size changes, every chunk beyond the old end is empty. Whoever resizes empties what an earlier resize left,
 //!   a step at a time, and waits for nobody's polling (C4).
 
-use crate::chunk::{CHUNK_BYTES, PAGE_BYTES, SectorState, Slot};
+use crate::chunk::{CHUNK_BYTES, Cleared, PAGE_BYTES, SectorState, Slot};
 use crate::emptied::Emptied;
+use crate::place::Place;
 use crate::table::Table;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use disk_layered::{LayerStatus, LayerWatch, SectorMarker, TryRead};
@@ -23,7 +24,7 @@ use scsi_buffers::{BufferReader, BufferWriter, RequestBuffers};
 use std::ops::Range;
 use std::sync::OnceLock;
 use sync::atomic::{AtomicU64, Ordering};
-use sync::{Mutex, Race, RwLock};
+use sync::{Mutex, Race};
 
 mod fill;
 mod torn;
@@ -37,7 +38,7 @@ pub(crate) struct Store {
     sector_shift: u32,
     sector_count: AtomicU64,
     smallest_sector_count: AtomicU64,
-    slots: Table<RwLock<Slot>>,
+    places: Table<Place>,
     /// Held while places for chunks are made, and while the size changes (I1).
     growing: Mutex<()>,
     pages: Counters<{ PageCount::N }>,
@@ -70,14 +71,14 @@ struct Piece {
 
 impl Store {
     /// The largest store, in bytes.
-    pub(crate) const BYTES_MAX: u64 = Table::<RwLock<Slot>>::CAPACITY * CHUNK_BYTES as u64;
+    pub(crate) const BYTES_MAX: u64 = Table::<Place>::CAPACITY * CHUNK_BYTES as u64;
 
     pub(crate) fn new(sector_shift: u32, sector_count: u64) -> Self {
         Self {
             sector_shift,
             sector_count: AtomicU64::new(sector_count),
             smallest_sector_count: AtomicU64::new(sector_count),
-            slots: Table::default(),
+            places: Table::default(),
             growing: Mutex::new(()),
             pages: Counters::new(),
             resized: Event::new(),
@@ -107,9 +108,7 @@ impl Store {
     }
 
     fn count_pages(&self, count: PageCount, pages: usize) {
-        if pages > 0 {
-            self.pages.add(count as usize, pages as u64);
-        }
+        self.pages.add(count as usize, pages as u64);
     }
 
     pub(crate) async fn read(
@@ -131,6 +130,11 @@ impl Store {
         if buffers.len() > CHUNK_BYTES {
             return TryRead::WouldBlock;
         }
+        let end = sector + (buffers.len() as u64 >> self.sector_shift);
+        let piece = self.piece_at(sector..end);
+        if piece.range.end == end && self.try_read_data(&piece, buffers) {
+            return TryRead::Done;
+        }
         let mut writer = buffers.writer();
         let mut present = 0;
         for piece in self.pieces(sector, buffers.len()) {
@@ -146,6 +150,18 @@ impl Store {
         }
     }
 
+    /// Reads a piece if all of it is data, as nearly every request finds it. Returns whether it did.
+    #[inline]
+    fn try_read_data(&self, piece: &Piece, buffers: &RequestBuffers<'_>) -> bool {
+        let Some(place) = self.places.get(piece.chunk) else {
+            return false;
+        };
+        let slot = place.read();
+        let data = slot.data(piece.sectors.clone());
+        self.check_end(piece.range.end).is_ok()
+            && data.is_some_and(|data| buffers.writer().write(data).is_ok())
+    }
+
     /// Reads what is there of a piece, and tells which sectors are.
     fn read_piece(
         &self,
@@ -153,11 +169,11 @@ impl Store {
         writer: &mut BufferWriter<'_>,
         present: &mut impl FnMut(Range<u64>),
     ) -> Result<(), DiskError> {
-        let Some(slot) = self.slots.get(piece.chunk) else {
+        let Some(place) = self.places.get(piece.chunk) else {
             self.check_end(piece.range.end)?;
             return self.read_absent(piece.range.clone(), writer, present);
         };
-        let slot = slot.read();
+        let slot = place.read();
         self.check_end(piece.range.end)?;
         let mut at = piece.sectors.start;
         while at < piece.sectors.end {
@@ -214,14 +230,15 @@ impl Store {
         second: &Piece,
         reader: &mut BufferReader<'_>,
     ) -> Result<(), DiskError> {
-        let mut slots = [first, second].map(|piece| self.slot_to_change(piece.chunk).write());
+        let pieces = [first, second];
+        let places = pieces.map(|piece| self.place_to_change(piece.chunk));
+        let mut slots = places.map(Place::write);
         self.check_end(second.range.end)?;
         for slot in &mut slots {
             slot.reserve(self.sector_shift)?;
         }
-        for (slot, piece) in slots.iter_mut().zip([first, second]) {
-            let taken = slot.write(self.sector_shift, piece.sectors.clone(), reader)?;
-            self.count_pages(PageCount::Taken, taken);
+        for ((slot, place), piece) in slots.iter_mut().zip(places).zip(pieces) {
+            self.store_sectors(place, slot, piece.sectors.clone(), reader)?;
         }
         Ok(())
     }
@@ -244,11 +261,51 @@ impl Store {
     }
 
     fn write_piece(&self, piece: &Piece, reader: &mut BufferReader<'_>) -> Result<(), DiskError> {
-        let mut slot = self.slot_to_change(piece.chunk).write();
+        let place = self.place_to_change(piece.chunk);
+        let mut slot = place.write();
         self.check_end(piece.range.end)?;
-        let taken = slot.write(self.sector_shift, piece.sectors.clone(), reader)?;
-        self.count_pages(PageCount::Taken, taken);
+        self.store_sectors(place, &mut slot, piece.sectors.clone(), reader)
+    }
+
+    /// Stores sectors in the slot of a place that is locked.
+    fn store_sectors(
+        &self,
+        place: &Place,
+        slot: &mut Slot,
+        sectors: Range<usize>,
+        reader: &mut BufferReader<'_>,
+    ) -> Result<(), DiskError> {
+        let taken = slot.write(self.sector_shift, sectors, reader)?;
+        if taken > 0 {
+            self.count_pages(PageCount::Taken, taken);
+            place.note_memory(slot);
+        }
         Ok(())
+    }
+
+    /// Takes the content of sectors in the slot of a place that is locked.
+    fn clear_sectors(
+        &self,
+        place: &Place,
+        slot: &mut Slot,
+        sectors: Range<usize>,
+        hide: bool,
+    ) -> Cleared {
+        let cleared = slot.clear(self.sector_shift, sectors, hide);
+        if cleared.pages > 0 {
+            self.count_pages(PageCount::GivenBack, cleared.pages);
+            place.note_memory(slot);
+        }
+        cleared
+    }
+
+    /// Has the processor fetch what will be read, as far as it lies in the first page.
+    pub(crate) fn prefetch(&self, sector: u64, len: usize) {
+        let chunk_shift = CHUNK_BYTES.trailing_zeros() - self.sector_shift;
+        if let Some(place) = self.places.get(sector >> chunk_shift) {
+            let offset = ((sector << self.sector_shift) as usize) % CHUNK_BYTES;
+            place.prefetch(offset, len);
+        }
     }
 
     /// Makes sectors absent that were written since the disk was made; those that a resize added, which hide what lies below even
@@ -275,21 +332,20 @@ impl Store {
         while at < range.end {
             let piece = self.piece_at(at..range.end);
             at = piece.range.end;
-            let slot = match hide {
-                true => Some(self.slot_to_change(piece.chunk)),
-                false => self.slots.get(piece.chunk),
+            let place = match hide {
+                true => Some(self.place_to_change(piece.chunk)),
+                false => self.places.get(piece.chunk),
             };
-            let Some(slot) = slot else {
+            let Some(place) = place else {
                 self.check_end(piece.range.end)?;
                 at = self.skip_unmade(piece.chunk).clamp(at, range.end);
                 continue;
             };
             let cleared = {
-                let mut slot = slot.write();
+                let mut slot = place.write();
                 self.check_end(piece.range.end)?;
-                slot.clear(self.sector_shift, piece.sectors, hide)
+                self.clear_sectors(place, &mut slot, piece.sectors, hide)
             };
-            self.count_pages(PageCount::GivenBack, cleared.pages);
             cheap_steps += 1;
             if (!emptied.push(cleared) || cheap_steps == CHEAP_STEPS) && at < range.end {
                 cheap_steps = 0;
@@ -349,12 +405,12 @@ impl Store {
     /// The state of the first sector of `range`, and where the run of such sectors ends as far as one chunk tells.
     fn run(&self, range: Range<u64>) -> Result<(SectorState, u64), DiskError> {
         let piece = self.piece_at(range.clone());
-        let Some(slot) = self.slots.get(piece.chunk) else {
+        let Some(place) = self.places.get(piece.chunk) else {
             let end = self.skip_unmade(piece.chunk);
             self.check_end(range.end)?;
             return Ok((SectorState::Absent, end.clamp(piece.range.end, range.end)));
         };
-        let slot = slot.read();
+        let slot = place.read();
         self.check_end(piece.range.end)?;
         let (state, end) = slot.run(piece.sectors.start, piece.sectors.end);
         Ok((state, piece.absolute(piece.sectors.start..end).end))
@@ -403,14 +459,13 @@ impl Store {
                 return true;
             }
             let piece = self.piece_at(cut_off.clone());
-            let Some(slot) = self.slots.get(piece.chunk) else {
+            let Some(place) = self.places.get(piece.chunk) else {
                 let next = self.skip_unmade(piece.chunk);
                 cut_off.start = next.clamp(piece.range.end, cut_off.end);
                 continue;
             };
             cut_off.start = piece.range.end;
-            let cleared = slot.write().clear(self.sector_shift, piece.sectors, false);
-            self.count_pages(PageCount::GivenBack, cleared.pages);
+            let cleared = self.clear_sectors(place, &mut place.write(), piece.sectors, false);
             if cleared.pages > 0 {
                 break;
             }
@@ -436,16 +491,16 @@ impl Store {
 
     /// The first sector of the first chunk at or after `chunk` that has a place.
     fn skip_unmade(&self, chunk: u64) -> u64 {
-        self.slots.next_made(chunk).map_or(u64::MAX, |made| {
+        self.places.next_made(chunk).map_or(u64::MAX, |made| {
             made << (CHUNK_BYTES.trailing_zeros() - self.sector_shift)
         })
     }
 
     /// The place of a chunk that is about to change, made if need be.
-    fn slot_to_change(&self, chunk: u64) -> &RwLock<Slot> {
-        self.slots.get(chunk).unwrap_or_else(|| {
+    fn place_to_change(&self, chunk: u64) -> &Place {
+        self.places.get(chunk).unwrap_or_else(|| {
             let _growing = self.growing.lock();
-            self.slots.get_or_make(chunk)
+            self.places.get_or_make(chunk)
         })
     }
 

@@ -307,3 +307,16 @@ fn a_write_that_is_refused_at_once_has_stored_nothing() {
     let absent = disk_layered::LayerStatus::Absent { sector_count: 1 };
     assert_eq!(block_on(status).unwrap(), absent);
 }
+
+#[test]
+fn a_read_may_be_expected_anywhere() {
+    let disk = disklayer_ram::ram_disk(1 << 24, false).unwrap();
+    let data = vec![1; 1 << 20];
+    let host = HostBuffers::from_ref(&data);
+    block_on(disk.write_vectored(&host.buffers(), 0, false)).unwrap();
+    for sector in [0, 1, 4095, 1 << 15, 1 << 40, u64::MAX >> 9, u64::MAX] {
+        for len in [0, 1, 4096, 1 << 21, usize::MAX] {
+            disk.expect_read(sector, len);
+        }
+    }
+}

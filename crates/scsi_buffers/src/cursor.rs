@@ -20,10 +20,11 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    #[inline]
     pub(crate) fn new(source: Source<'a>, position: usize, len: usize) -> Self {
         Cursor {
             source,
-            index: source.ends().partition_point(|&end| end <= position),
+            index: source.index_of(position),
             position,
             len,
         }
@@ -34,6 +35,7 @@ impl<'a> Cursor<'a> {
         self.len
     }
 
+    #[inline]
     pub(crate) fn is_fallible(&self) -> bool {
         self.source.is_fallible()
     }
@@ -126,6 +128,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn check_left(&self, len: usize) -> Result<(), AccessError> {
         if len <= self.len {
             return Ok(());

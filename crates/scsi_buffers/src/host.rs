@@ -21,11 +21,13 @@ pub struct HostBuffers<'a> {
 
 impl<'a> HostBuffers<'a> {
     /// Memory to write (a disk read), or to read.
+    #[inline]
     pub fn from_mut(bytes: &'a mut [u8]) -> Self {
         Self::one(Segment::from_mut(bytes), Direction::ReadWrite)
     }
 
     /// Memory to read only (a disk write).
+    #[inline]
     pub fn from_ref(bytes: &'a [u8]) -> Self {
         Self::one(Segment::from_slice(bytes), Direction::ReadOnly)
     }
@@ -52,6 +54,7 @@ impl<'a> HostBuffers<'a> {
         )
     }
 
+    #[inline]
     fn one(segment: Segment<'a>, direction: Direction) -> Self {
         let mut segments = SmallVec::new();
         segments.push(segment);
@@ -92,6 +95,7 @@ impl<'a> HostBuffers<'a> {
     }
 
     /// The request's view of the memory.
+    #[inline]
     pub fn buffers(&self) -> RequestBuffers<'_> {
         let list = HostList {
             segments: &self.segments,

@@ -29,6 +29,7 @@ pub struct RequestBuffers<'a> {
 }
 
 impl<'a> RequestBuffers<'a> {
+    #[inline]
     pub(crate) fn new(source: Source<'a>, start: usize, len: usize, direction: Direction) -> Self {
         RequestBuffers {
             source,
@@ -68,16 +69,19 @@ impl<'a> RequestBuffers<'a> {
     }
 
     /// The total length, in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is not a single byte.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Whether the request may write this memory: it serves a disk read.
+    #[inline]
     pub fn is_writable(&self) -> bool {
         self.direction == Direction::ReadWrite
     }
@@ -117,11 +121,13 @@ impl<'a> RequestBuffers<'a> {
     }
 
     /// Reads the bytes from front to back.
+    #[inline]
     pub fn reader(&self) -> BufferReader<'a> {
         BufferReader::new(self.cursor())
     }
 
     /// Writes the bytes from front to back. If they may only be read, each write fails with [`AccessError::ReadOnly`].
+    #[inline]
     pub fn writer(&self) -> BufferWriter<'a> {
         BufferWriter::new(self.cursor(), self.direction)
     }
@@ -130,7 +136,11 @@ impl<'a> RequestBuffers<'a> {
     ///
     /// # Errors
     /// [`AccessError::OutOfRange`] for the first range that is no memory, as the guest described it.
+    #[inline]
     pub fn check_readable(&self) -> Result<(), AccessError> {
+        if !self.source.is_fallible() {
+            return Ok(());
+        }
         self.cursor().check(self.len, Direction::ReadOnly)
     }
 
@@ -139,9 +149,13 @@ impl<'a> RequestBuffers<'a> {
     /// # Errors
     /// [`AccessError::ReadOnly`] if the request, or some of the memory, may only be read; [`AccessError::OutOfRange`]
     /// for the first range that is no memory.
+    #[inline]
     pub fn check_writable(&self) -> Result<(), AccessError> {
         if !self.is_writable() {
             return Err(AccessError::ReadOnly);
+        }
+        if !self.source.is_fallible() {
+            return Ok(());
         }
         self.cursor().check(self.len, Direction::ReadWrite)
     }
@@ -198,6 +212,7 @@ impl<'a> RequestBuffers<'a> {
         Ok(())
     }
 
+    #[inline]
     fn cursor(&self) -> Cursor<'a> {
         Cursor::new(self.source, self.start, self.len)
     }

@@ -45,7 +45,17 @@ pub(crate) struct GuestList<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// The entry that `position` bytes from the beginning lie in.
+    #[inline]
+    pub(crate) fn index_of(&self, position: usize) -> usize {
+        match self.ends() {
+            [] => 0,
+            ends => ends.partition_point(|&end| end <= position),
+        }
+    }
+
     /// The running totals of the entries' lengths; empty where there is one entry at most.
+    #[inline]
     pub(crate) fn ends(&self) -> &'a [usize] {
         match self {
             Source::Borrowed(list) => list.ends,
@@ -56,6 +66,7 @@ impl<'a> Source<'a> {
     }
 
     /// Whether resolving an entry can fail.
+    #[inline]
     pub(crate) fn is_fallible(&self) -> bool {
         matches!(self, Source::Guest(..))
     }

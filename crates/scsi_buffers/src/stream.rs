@@ -24,6 +24,7 @@ pub struct BufferWriter<'a> {
 }
 
 impl<'a> BufferReader<'a> {
+    #[inline]
     pub(crate) fn new(cursor: Cursor<'a>) -> Self {
         BufferReader { cursor }
     }
@@ -48,11 +49,13 @@ impl MemoryRead for BufferReader<'_> {
 }
 
 impl<'a> BufferWriter<'a> {
+    #[inline]
     pub(crate) fn new(cursor: Cursor<'a>, direction: Direction) -> Self {
         BufferWriter { cursor, direction }
     }
 
     /// As [`Cursor::transfer`], over memory that may be written.
+    #[inline]
     fn transfer(
         &mut self,
         len: usize,

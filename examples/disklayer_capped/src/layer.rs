@@ -110,6 +110,8 @@ impl LayerIo for CappedLayer {
         1
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// One way is enough for a layer that is not fast.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
         TryRead::WouldBlock

@@ -110,6 +110,8 @@ impl DiskIo for RecordingDisk {
         Ok(())
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// What is asked for is recorded in the other way.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

@@ -147,6 +147,8 @@ impl DiskIo for ReferenceDisk {
         Err(DiskError::UnsupportedEject)
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         self.read_now(buffers, sector).is_ok()
     }

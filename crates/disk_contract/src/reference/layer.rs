@@ -184,6 +184,8 @@ impl LayerIo for ReferenceLayer {
         1
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         let count = self.count_of(buffers) as usize;
         let mut present = 0;

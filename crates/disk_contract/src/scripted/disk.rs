@@ -99,6 +99,8 @@ impl<D: DiskIo> DiskIo for ScriptedDisk<D> {
         self.inner.eject().await
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// Every request is a step of the script.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false

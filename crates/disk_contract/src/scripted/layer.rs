@@ -83,6 +83,8 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
         self.inner.atomic_write_sectors()
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// Every request is a step of the script.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
         TryRead::WouldBlock

@@ -27,7 +27,21 @@ impl Pass<'_> {
             return false;
         }
         let sectors = sector..sector + (buffers.len() as u64 >> self.stack.sector_shift());
-        let asked = match self.search(buffers, &sectors, 0, sectors.end) {
+        let top = self.stack.top();
+        let found = match self.stack.is_write_through() {
+            true => self.search(buffers, &sectors, 0, sectors.end),
+            // All of the top shows, and most requests end there.
+            false => match top.try_read(buffers, sector) {
+                TryRead::Done => {
+                    top.count_hit(buffers.len());
+                    return true;
+                }
+                TryRead::Absent if self.fills(0) => Place::BelowCache(0, sectors.end),
+                TryRead::Absent => self.search(buffers, &sectors, 1, sectors.end),
+                TryRead::WouldBlock => Place::Unknown,
+            },
+        };
+        let asked = match found {
             Place::Layer(index) => Some(index),
             Place::Nowhere => Some(self.stack.layers().len()),
             Place::BelowCache(cache, shown) => self.try_fetch(buffers, &sectors, cache, shown),

@@ -1,6 +1,6 @@
 //! Filling absent sectors with what was read from below (L2).
 
-use super::{PageCount, Piece, Store};
+use super::{Piece, Store};
 use crate::chunk::{CHUNK_BYTES, SectorState};
 use disk_backend::DiskError;
 use disk_layered::WriteNoOverwrite;
@@ -23,11 +23,11 @@ impl Store {
 
     /// Writes the absent sectors of a piece from their places in `buffers`.
     fn fill_piece(&self, buffers: &RequestBuffers<'_>, piece: &Piece) -> Result<(), DiskError> {
-        let slot = self.slot_to_change(piece.chunk);
+        let place = self.place_to_change(piece.chunk);
         let nothing = (SectorState::Absent, piece.sectors.end);
         let was_absent = sync::is_planted(Race::FillLooksBeforeLock)
-            && slot.read().run(piece.sectors.start, piece.sectors.end) == nothing;
-        let mut slot = slot.write();
+            && place.read().run(piece.sectors.start, piece.sectors.end) == nothing;
+        let mut slot = place.write();
         self.check_end(piece.range.end)?;
         // I2: looked at after the slot, which whoever shrinks empties only when the mark is down.
         let filled = self.hidden_from().clamp(piece.range.start, piece.range.end);
@@ -43,8 +43,7 @@ impl Store {
                 let run = piece.absolute(at..run_end);
                 let offset = self.len_of(piece.range.start..run.start);
                 let mut reader = buffers.subrange(offset, self.len_of(run)).reader();
-                let taken = slot.write(self.sector_shift, at..run_end, &mut reader)?;
-                self.count_pages(PageCount::Taken, taken);
+                self.store_sectors(place, &mut slot, at..run_end, &mut reader)?;
             }
             at = run_end;
         }

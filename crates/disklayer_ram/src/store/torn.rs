@@ -1,6 +1,6 @@
 //! A mistake that tests of tests plant ([`Bug::TornSector`](planted::Bug)): half of a sector, and then others run.
 
-use super::{PageCount, Piece, Store};
+use super::{Piece, Store};
 use crate::chunk::SectorState;
 use disk_backend::DiskError;
 use guestmem::MemoryRead;
@@ -18,7 +18,8 @@ impl Store {
         let mut sector = vec![0; 1 << self.sector_shift];
         let half = sector.len() / 2;
         {
-            let mut slot = self.slot_to_change(piece.chunk).write();
+            let place = self.place_to_change(piece.chunk);
+            let mut slot = place.write();
             self.check_end(piece.range.end)?;
             if slot.run(first.start, first.end).0 == SectorState::Data {
                 let host = HostBuffers::from_mut(&mut sector);
@@ -27,8 +28,7 @@ impl Store {
             let new = buffers.subrange(offset, half);
             new.reader().read(&mut sector[..half])?;
             let host = HostBuffers::from_ref(&sector);
-            let taken = slot.write(self.sector_shift, first, &mut host.buffers().reader())?;
-            self.count_pages(PageCount::Taken, taken);
+            self.store_sectors(place, &mut slot, first, &mut host.buffers().reader())?;
         }
         futures_lite::future::yield_now().await;
         Ok(())

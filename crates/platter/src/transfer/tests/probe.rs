@@ -168,6 +168,8 @@ impl DiskIo for Recorder {
         self.inner.eject().await
     }
 
+    fn expect_read(&self, _: u64, _: usize) {}
+
     /// What is asked for is noted in the other way.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> bool {
         false
