@@ -52,6 +52,10 @@ impl LayerIo for DiskAsLayer {
         self.0.atomic_write_sectors()
     }
 
+    fn may_be_emptied(&self) -> bool {
+        false
+    }
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         match self.0.try_read(buffers, sector) {
             true => TryRead::Done,

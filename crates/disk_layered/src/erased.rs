@@ -36,6 +36,7 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn is_logically_read_only(&self) -> bool;
     fn persistence(&self) -> Persistence;
     fn atomic_write_sectors(&self) -> u32;
+    fn may_be_emptied(&self) -> bool;
     fn unmap_behavior(&self) -> UnmapBehavior;
     fn optimal_unmap_sectors(&self) -> u32;
     fn has_write_no_overwrite(&self) -> bool;
@@ -124,6 +125,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn atomic_write_sectors(&self) -> u32 {
         LayerIo::atomic_write_sectors(self)
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        LayerIo::may_be_emptied(self)
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {

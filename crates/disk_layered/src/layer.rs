@@ -56,6 +56,15 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         1
     }
 
+    /// Whether the layer may lose all that it holds at any time, a restart included, because it takes itself for a copy of what lies below.
+    ///
+    /// Fixed for the life of the value. Such a layer is refused where it would hold the only copy of what is written (L4), and whoever
+    /// asks for the identity of a disk gets that of what lies below it. Say `true` if anything but [`evict`](Self::evict) makes sectors
+    /// absent that were written.
+    fn may_be_emptied(&self) -> bool {
+        false
+    }
+
     /// Reads the sectors from `sector` on that the layer has into their places in `buffers`, and marks them.
     ///
     /// Sectors that are absent are left unmarked; their places in `buffers` may be overwritten with anything.

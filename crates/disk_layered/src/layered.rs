@@ -43,7 +43,7 @@ impl LayeredDisk {
     /// Builds a disk from its layers, top first. Layers attach from the bottom up, each told of the one below.
     ///
     /// The disk has the size of its top layer, the largest physical sector size of any layer, and the identity of the topmost
-    /// layer that has one; all else follows from the layers that take the writes: the top, and as many below as are written
+    /// layer that has one and keeps what it holds; all else follows from the layers that take the writes: the top, and as many below as are written
     /// through to.
     ///
     /// # Errors
@@ -60,6 +60,10 @@ impl LayeredDisk {
             let layer = StackedLayer::attach(configuration, lower, &watch)
                 .await
                 .and_then(|layer| check_writable(layer, index <= through_count && !read_only))
+                .and_then(|layer| {
+                    let is_last_written = index == through_count && !read_only;
+                    check_kept(layer, is_last_written, lower.is_none())
+                })
                 .map_err(|error| InvalidLayeredDisk::Layer { index, error })?;
             lower = Some(layer.metadata(lower));
             list.push(Arc::new(layer));
@@ -262,6 +266,20 @@ fn check_writable(layer: StackedLayer, is_written: bool) -> Result<StackedLayer,
     match is_written && layer.backing().is_logically_read_only() {
         true => Err(InvalidLayer::ReadOnly),
         false => Ok(layer),
+    }
+}
+
+/// A layer that may be emptied holds copies only (L4): of what another one further down takes as well, or of what was read from below. Only
+/// here all of the layers are known, and which of them takes what.
+fn check_kept(
+    layer: StackedLayer,
+    is_last_written: bool,
+    is_lowest: bool,
+) -> Result<StackedLayer, InvalidLayer> {
+    match layer.backing().may_be_emptied() {
+        true if is_last_written => Err(InvalidLayer::OnlyCopy),
+        true if is_lowest => Err(InvalidLayer::CopyOfNothing),
+        true | false => Ok(layer),
     }
 }
 

@@ -125,9 +125,15 @@ impl StackedLayer {
         self.is_watched && !self.is_cache
     }
 
+    /// What this layer and those below are together. A layer that may be emptied shows what lies below: an identity of its own would be
+    /// another one when it has been.
     pub(crate) fn metadata(&self, lower: Option<DiskLayerMetadata>) -> DiskLayerMetadata {
+        let own_id = match self.backing.may_be_emptied() {
+            true => None,
+            false => self.backing.disk_id(),
+        };
         DiskLayerMetadata {
-            disk_id: self.backing.disk_id().or(lower.and_then(|l| l.disk_id)),
+            disk_id: own_id.or(lower.and_then(|l| l.disk_id)),
             sector_size: self.backing.sector_size(),
             sector_count: self.backing.sector_count(),
             physical_sector_size: self

@@ -5,8 +5,8 @@ mod common;
 use common::{plain, through};
 use disk_backend::{DiskError, DiskIo, Persistence, UnmapBehavior};
 use disk_layered::{
-    LayerConfiguration, LayerIo, LayerStatus, LayeredDisk, NoOverwriteUnsupported, SectorMarker,
-    WriteNoOverwrite,
+    InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerIo, LayerStatus, LayeredDisk,
+    NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite,
 };
 use futures_lite::future::block_on;
 use inspect::Inspect;
@@ -25,6 +25,7 @@ struct Says {
     atomic_write_sectors: u32,
     unmap_behavior: UnmapBehavior,
     optimal_unmap_sectors: u32,
+    may_be_emptied: bool,
     #[inspect(skip)]
     sector_count: Arc<AtomicU64>,
 }
@@ -41,6 +42,7 @@ impl Says {
             atomic_write_sectors: 1,
             unmap_behavior: UnmapBehavior::Zeroes,
             optimal_unmap_sectors: 1,
+            may_be_emptied: false,
             sector_count: Arc::new(AtomicU64::new(SECTORS)),
         }
     }
@@ -90,6 +92,9 @@ impl LayerIo for Says {
     }
     fn atomic_write_sectors(&self) -> u32 {
         self.atomic_write_sectors
+    }
+    fn may_be_emptied(&self) -> bool {
+        self.may_be_emptied
     }
     async fn read(
         &self,
@@ -180,6 +185,91 @@ fn disk_id_is_of_the_topmost_layer_that_has_one() {
     for disk in both([Says::new(), Says::new(), Says::new()]) {
         assert_eq!(disk.disk_id(), None);
     }
+}
+
+/// It would be another one when the layer has been emptied, and the disk holds what it held.
+#[test]
+fn disk_id_is_of_no_layer_that_may_be_emptied() {
+    let id = |byte| Says::with(|layer| layer.disk_id = Some([byte; 16]));
+    let cache = || {
+        Says::with(|layer| {
+            layer.disk_id = Some([9; 16]);
+            layer.may_be_emptied = true;
+        })
+    };
+    let disk = stack(vec![plain(Says::new()), plain(cache()), plain(id(3))]);
+    assert_eq!(disk.disk_id(), Some([3; 16]));
+    let disk = stack(vec![through(cache()), plain(Says::new()), plain(id(3))]);
+    assert_eq!(disk.disk_id(), Some([3; 16]));
+    let disk = stack(vec![through(cache()), plain(Says::new())]);
+    assert_eq!(disk.disk_id(), None);
+}
+
+/// The layer at fault, and whether there is nothing below it (else it would be the last to take writes).
+fn refused(read_only: bool, layers: Vec<LayerConfiguration>) -> Option<(usize, bool)> {
+    match block_on(LayeredDisk::new(read_only, layers)) {
+        Ok(_) => None,
+        Err(InvalidLayeredDisk::Layer { index, error }) => match error {
+            InvalidLayer::OnlyCopy => Some((index, false)),
+            InvalidLayer::CopyOfNothing => Some((index, true)),
+            error => panic!("{error}"),
+        },
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_layer_that_may_be_emptied_is_refused_where_it_would_hold_the_only_copy() {
+    let cache = || Says::with(|layer| layer.may_be_emptied = true);
+    let kept = Says::new;
+    for read_only in [false, true] {
+        // Where it takes writes, another one takes them too; or it takes none.
+        let right = [
+            vec![through(cache()), plain(kept())],
+            vec![through(cache()), through(cache()), plain(kept())],
+            vec![
+                through(kept()),
+                plain(kept()),
+                plain(cache()),
+                plain(kept()),
+            ],
+            vec![plain(kept()), plain(cache()), plain(kept())],
+        ];
+        for (number, layers) in right.into_iter().enumerate() {
+            assert_eq!(refused(read_only, layers), None, "{number} {read_only}");
+        }
+        let last = |index| (!read_only).then_some((index, false));
+        let wrong = [
+            (vec![plain(cache()), plain(kept())], last(0)),
+            (
+                vec![through(cache()), plain(cache()), plain(kept())],
+                last(1),
+            ),
+            (
+                vec![through(kept()), plain(cache()), plain(kept())],
+                last(1),
+            ),
+            // What it was a copy of is nowhere.
+            (vec![plain(cache())], last(0).or(Some((0, true)))),
+            (vec![plain(kept()), plain(cache())], Some((1, true))),
+            (
+                vec![through(kept()), plain(cache())],
+                last(1).or(Some((1, true))),
+            ),
+        ];
+        for (number, (layers, expected)) in wrong.into_iter().enumerate() {
+            assert_eq!(refused(read_only, layers), expected, "{number} {read_only}");
+        }
+    }
+    let Err(error) = block_on(LayeredDisk::new(false, vec![plain(cache())])) else {
+        panic!("it was taken");
+    };
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.to_string().contains("layer 0"), "{error}");
+    assert!(
+        why.contains("only copy") && why.contains("write_through"),
+        "{why}"
+    );
 }
 
 #[test]

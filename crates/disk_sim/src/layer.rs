@@ -147,6 +147,10 @@ impl LayerIo for SimLayer {
         self.0.options.atomic_write_sectors
     }
 
+    fn may_be_emptied(&self) -> bool {
+        false
+    }
+
     /// Every request takes some time.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
         TryRead::WouldBlock

@@ -1,7 +1,7 @@
 //! The layer.
 
 use crate::core::Core;
-use crate::format::{Binding, Layout};
+use crate::format::{Binding, Layout, Role};
 use crate::journal;
 use crate::page::Clear;
 use crate::resize::resize;
@@ -119,6 +119,11 @@ impl LayerIo for DurableLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    /// As a cache it is, when it was put above something else, is damaged, or was written through and not closed.
+    fn may_be_emptied(&self) -> bool {
+        self.core.role() != Role::Overlay
     }
 
     async fn read(

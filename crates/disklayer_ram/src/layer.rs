@@ -127,6 +127,10 @@ impl LayerIo for RamDiskLayer {
         1
     }
 
+    fn may_be_emptied(&self) -> bool {
+        false
+    }
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         self.store.try_read(buffers, sector)
     }

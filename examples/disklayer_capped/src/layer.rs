@@ -110,6 +110,10 @@ impl LayerIo for CappedLayer {
         1
     }
 
+    fn may_be_emptied(&self) -> bool {
+        false
+    }
+
     /// One way is enough for a layer that is not fast.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
         TryRead::WouldBlock

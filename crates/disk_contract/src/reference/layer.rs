@@ -184,6 +184,10 @@ impl LayerIo for ReferenceLayer {
         1
     }
 
+    fn may_be_emptied(&self) -> bool {
+        false
+    }
+
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         let count = self.count_of(buffers) as usize;
         let mut present = 0;

@@ -83,6 +83,10 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
         self.inner.atomic_write_sectors()
     }
 
+    fn may_be_emptied(&self) -> bool {
+        self.inner.may_be_emptied()
+    }
+
     /// Every request is a step of the script.
     fn try_read(&self, _: &RequestBuffers<'_>, _: u64) -> TryRead {
         TryRead::WouldBlock
