@@ -4,7 +4,7 @@ use crate::{
     LayerIo, LayerStatus, LayerWatch, NoOverwriteUnsupported, SectorMarker, TryRead,
     WriteNoOverwrite,
 };
-use disk_backend::{Disk, DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, Disk, DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 
@@ -29,6 +29,10 @@ impl LayerIo for DiskAsLayer {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.0.disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.0.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {

@@ -4,7 +4,7 @@
 //! layer's at a time, fits into the disk's place without a heap allocation.
 
 use crate::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use stackfuture::StackFuture;
@@ -31,6 +31,7 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn sector_count(&self) -> u64;
     fn sector_size(&self) -> u32;
     fn disk_id(&self) -> Option<[u8; 16]>;
+    fn content_stamp(&self) -> Option<ContentStamp>;
     fn physical_sector_size(&self) -> u32;
     fn is_fua_respected(&self) -> bool;
     fn is_logically_read_only(&self) -> bool;
@@ -105,6 +106,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         LayerIo::disk_id(self)
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        LayerIo::content_stamp(self)
     }
 
     fn physical_sector_size(&self) -> u32 {

@@ -1,7 +1,7 @@
 //! The trait that a layer implements.
 
 use crate::{LayerWatch, SectorMarker};
-use disk_backend::{BlockStatus, DiskError, Persistence, UnmapBehavior, zeroes};
+use disk_backend::{BlockStatus, ContentStamp, DiskError, Persistence, UnmapBehavior, zeroes};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::future::Future;
@@ -38,6 +38,12 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
 
     /// An identity that stays with the content, if the layer has one of its own.
     fn disk_id(&self) -> Option<[u8; 16]>;
+
+    /// What stands for what the layer holds: which sectors, and what is in them. As [`DiskIo::content_stamp`](disk_backend::DiskIo::content_stamp);
+    /// none unless the layer is [read-only](Self::is_logically_read_only).
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        None
+    }
 
     /// The size in bytes that the medium writes without reading first: a power of two, at least the sector size.
     fn physical_sector_size(&self) -> u32;

@@ -13,7 +13,7 @@ use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerWatch};
 use arc_swap::{ArcSwap, Guard};
 use disk_backend::check::{Intent, Limits};
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, DiskIo};
+use disk_backend::{BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, DiskIo};
 use disk_backend::{Persistence, UnmapBehavior};
 use inspect::Inspect;
 use planted::Bug;
@@ -57,9 +57,10 @@ impl LayeredDisk {
         let mut list = Vec::new();
         let mut lower = None;
         for (index, configuration) in layers.into_iter().enumerate().rev() {
-            let layer = StackedLayer::attach(configuration, lower, &watch)
+            let is_written = index <= through_count && !read_only;
+            let layer = StackedLayer::attach(configuration, lower, is_written, &watch)
                 .await
-                .and_then(|layer| check_writable(layer, index <= through_count && !read_only))
+                .and_then(|layer| check_writable(layer, is_written))
                 .and_then(|layer| {
                     let is_last_written = index == through_count && !read_only;
                     check_kept(layer, is_last_written, lower.is_none())
@@ -312,6 +313,10 @@ impl DiskIo for LayeredDisk {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.metadata.disk_id
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.metadata.content_stamp.filter(|_| self.read_only)
     }
 
     fn physical_sector_size(&self) -> u32 {

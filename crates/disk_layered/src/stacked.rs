@@ -6,7 +6,7 @@ use crate::flush::FlushTracker;
 use crate::{
     InvalidLayer, LayerConfiguration, LayerStatus, LayerWatch, SectorBitmap, SectorMarker, TryRead,
 };
-use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
+use disk_backend::{ContentStamp, DiskError, InvalidDisk, LayerId, Persistence};
 use inspect::{Counters, Inspect};
 use planted::Bug;
 use scsi_buffers::RequestBuffers;
@@ -27,6 +27,8 @@ pub(crate) struct StackedLayer {
     flushes: FlushTracker,
     /// Whether what is read from below is kept here.
     is_cache: bool,
+    /// Whether it only ever holds what it was given from below, so that what lies below is what shows.
+    is_transparent: bool,
     /// Whether the layer says so when it changes in other ways than by requests of the stack.
     is_watched: bool,
     counters: Counters<{ Count::N }>,
@@ -84,10 +86,11 @@ impl StackedLayer {
         self.counters.add(count as usize, by);
     }
 
-    /// Attaches a layer above `lower`.
+    /// Attaches a layer above `lower`, which will take what users write, or not.
     pub(crate) async fn attach(
         configuration: LayerConfiguration,
         lower: Option<DiskLayerMetadata>,
+        is_written: bool,
         watch: &LayerWatch,
     ) -> Result<Self, InvalidLayer> {
         let backing = configuration.layer.attach(lower).await?;
@@ -95,8 +98,13 @@ impl StackedLayer {
         if configuration.read_cache && !backing.has_write_no_overwrite() {
             return Err(InvalidLayer::ReadCacheUnsupported);
         }
+        // One that is only filled, and begins with nothing, is as good as one that says that it is a copy.
+        let is_only_filled = configuration.read_cache && !is_written;
+        let is_transparent =
+            backing.may_be_emptied() || is_only_filled && holds_nothing(&*backing).await;
         Ok(Self {
             id: LayerId::allocate(),
+            is_transparent,
             is_persistent: backing.persistence() == Persistence::Persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
             looking: Mutex::new(()),
@@ -125,21 +133,36 @@ impl StackedLayer {
         self.is_watched && !self.is_cache
     }
 
-    /// What this layer and those below are together. A layer that may be emptied shows what lies below: an identity of its own would be
-    /// another one when it has been.
+    /// What this layer and those below are together. A copy of what lies below shows that: an identity of its own would be another one when it
+    /// has been emptied.
     pub(crate) fn metadata(&self, lower: Option<DiskLayerMetadata>) -> DiskLayerMetadata {
-        let own_id = match self.backing.may_be_emptied() {
+        let own_id = match self.is_transparent {
             true => None,
             false => self.backing.disk_id(),
         };
         DiskLayerMetadata {
             disk_id: own_id.or(lower.and_then(|l| l.disk_id)),
+            content_stamp: self.content_stamp(lower),
             sector_size: self.backing.sector_size(),
             sector_count: self.backing.sector_count(),
             physical_sector_size: self
                 .backing
                 .physical_sector_size()
                 .max(lower.map_or(0, |l| l.physical_sector_size)),
+        }
+    }
+
+    /// What stands for what this layer and those below show together: none if any of them may change.
+    fn content_stamp(&self, lower: Option<DiskLayerMetadata>) -> Option<ContentStamp> {
+        let below = lower.map(|lower| lower.content_stamp);
+        if self.is_transparent {
+            return below.flatten();
+        }
+        let own = self.backing.content_stamp();
+        let own = own.filter(|_| self.backing.is_logically_read_only())?;
+        match below {
+            None => Some(own),
+            Some(below) => below.map(|below| own.over(below)),
         }
     }
 
@@ -384,6 +407,19 @@ impl Drop for Accepting<'_> {
             flushes.abandon();
         }
     }
+}
+
+/// Whether every sector is absent; if that cannot be found out, it is not so.
+async fn holds_nothing(layer: &dyn DynLayer) -> bool {
+    let end = layer.sector_count();
+    let mut at = 0;
+    while at < end {
+        match layer.layer_status(at, end - at).await {
+            Ok(LayerStatus::Absent { sector_count }) => at += sector_count.max(1),
+            Ok(LayerStatus::Present(_)) | Err(_) => return false,
+        }
+    }
+    true
 }
 
 fn check_sector_sizes(

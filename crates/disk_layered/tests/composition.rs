@@ -3,14 +3,15 @@
 mod common;
 
 use common::{plain, through};
-use disk_backend::{DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, DiskIo, Persistence, UnmapBehavior};
 use disk_layered::{
-    InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerIo, LayerStatus, LayeredDisk,
-    NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite,
+    DiskLayer, InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerIo, LayerStatus,
+    LayeredDisk, NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite,
 };
+use disklayer_ram::RamDiskLayer;
 use futures_lite::future::block_on;
 use inspect::Inspect;
-use scsi_buffers::RequestBuffers;
+use scsi_buffers::{HostBuffers, RequestBuffers};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 struct Says {
     #[inspect(skip)]
     disk_id: Option<[u8; 16]>,
+    #[inspect(skip)]
+    content_stamp: Option<ContentStamp>,
+    is_read_only: bool,
     physical_sector_size: u32,
     is_fua_respected: bool,
     persistence: Persistence,
@@ -36,6 +40,8 @@ impl Says {
     fn new() -> Self {
         Self {
             disk_id: None,
+            content_stamp: None,
+            is_read_only: false,
             physical_sector_size: 512,
             is_fua_respected: true,
             persistence: Persistence::Volatile,
@@ -78,6 +84,9 @@ impl LayerIo for Says {
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.disk_id
     }
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.content_stamp
+    }
     fn physical_sector_size(&self) -> u32 {
         self.physical_sector_size
     }
@@ -85,7 +94,7 @@ impl LayerIo for Says {
         self.is_fua_respected
     }
     fn is_logically_read_only(&self) -> bool {
-        false
+        self.is_read_only
     }
     fn persistence(&self) -> Persistence {
         self.persistence
@@ -203,6 +212,75 @@ fn disk_id_is_of_no_layer_that_may_be_emptied() {
     assert_eq!(disk.disk_id(), Some([3; 16]));
     let disk = stack(vec![through(cache()), plain(Says::new())]);
     assert_eq!(disk.disk_id(), None);
+}
+
+#[test]
+fn content_stamp_is_of_all_layers_that_are_no_copies() {
+    let stamp = |text: &str| ContentStamp::from_text(text).unwrap();
+    let says = |text: &str| {
+        Says::with(|layer| {
+            layer.content_stamp = Some(stamp(text));
+            layer.is_read_only = true;
+        })
+    };
+    let read_only = |layers| block_on(LayeredDisk::new(true, layers)).unwrap();
+    let of = |layers: Vec<Says>| {
+        let layers = layers.into_iter().map(plain).collect();
+        read_only(layers).content_stamp()
+    };
+    assert_eq!(of(vec![says("a")]), Some(stamp("a")));
+    let both = stamp("a").over(stamp("b"));
+    assert_eq!(of(vec![says("a"), says("b")]), Some(both));
+    assert_eq!(
+        of(vec![says("a"), says("b"), says("c")]),
+        Some(stamp("a").over(stamp("b").over(stamp("c"))))
+    );
+    // One that may change is enough.
+    let mut writable = says("b");
+    writable.is_read_only = false;
+    for (place, other) in [(0, Says::new()), (1, Says::new()), (1, writable)] {
+        let mut layers = vec![says("a"), says("b"), says("c")];
+        layers[place] = other;
+        assert_eq!(of(layers), None, "{place}");
+    }
+    // A copy of what lies below is that, whatever it says.
+    let mut cache = says("x");
+    cache.may_be_emptied = true;
+    assert_eq!(of(vec![cache, says("b")]), Some(stamp("b")));
+    // What takes writes has none.
+    let disk = stack(vec![plain(Says::new()), plain(says("b"))]);
+    assert_eq!(disk.content_stamp(), None);
+}
+
+/// It can hold nothing but what it was filled with from below, as long as the stack stands.
+#[test]
+fn a_cache_that_begins_with_nothing_has_no_content_of_its_own() {
+    let base = || {
+        plain(Says::with(|layer| {
+            layer.content_stamp = ContentStamp::from_text("b");
+            layer.is_read_only = true;
+        }))
+    };
+    let cache = |ram: RamDiskLayer, read_cache| LayerConfiguration {
+        layer: DiskLayer::new(ram),
+        write_through: false,
+        read_cache,
+    };
+    let ram = || RamDiskLayer::new(SECTORS * 512).unwrap();
+    let of = |layers| {
+        let disk = block_on(LayeredDisk::new(true, layers)).unwrap();
+        disk.content_stamp()
+    };
+    assert_eq!(
+        of(vec![cache(ram(), true), base()]),
+        ContentStamp::from_text("b")
+    );
+    assert_eq!(of(vec![cache(ram(), false), base()]), None);
+    let filled = ram();
+    let data = [1; 512];
+    let host = HostBuffers::from_ref(&data);
+    block_on(filled.write(&host.buffers(), SECTORS - 1, false)).unwrap();
+    assert_eq!(of(vec![cache(filled, true), base()]), None);
 }
 
 /// The layer at fault, and whether there is nothing below it (else it would be the last to take writes).

@@ -7,7 +7,9 @@ use crate::options::SimOptions;
 use crate::store::{Store, pieces};
 use clock::Clock;
 use disk_backend::check::Intent;
-use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, Persistence, UnmapBehavior,
+};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -124,6 +126,10 @@ impl LayerIo for SimLayer {
     }
 
     fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
         None
     }
 

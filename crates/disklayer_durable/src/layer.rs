@@ -5,7 +5,7 @@ use crate::format::{Binding, Layout, Role};
 use crate::journal;
 use crate::page::Clear;
 use crate::resize::resize;
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -99,6 +99,11 @@ impl LayerIo for DurableLayer {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         Some(self.core.layer_id)
+    }
+
+    /// That of the store, which nobody writes then.
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.core.store.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {

@@ -52,6 +52,7 @@ async fn flip(store: &Disk, offset: u64) {
 fn lower(sector_count: u64) -> DiskLayerMetadata {
     DiskLayerMetadata {
         disk_id: Some([3; 16]),
+        content_stamp: None,
         sector_size: 512,
         sector_count,
         physical_sector_size: 512,

@@ -2,7 +2,7 @@
 
 use crate::RamDiskError;
 use crate::store::{PageCount, Store};
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
     DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead,
     WriteNoOverwrite,
@@ -103,6 +103,10 @@ impl LayerIo for RamDiskLayer {
     }
 
     fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
         None
     }
 

@@ -1,7 +1,7 @@
 //! The layer, and the layer to be.
 
 use crate::content::Content;
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
     DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead,
     WriteNoOverwrite,
@@ -87,6 +87,10 @@ impl LayerIo for CappedLayer {
     }
 
     fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
         None
     }
 

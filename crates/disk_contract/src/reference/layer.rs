@@ -2,7 +2,9 @@
 
 use super::size::Resized;
 use crate::LayerSpec;
-use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, Persistence, UnmapBehavior,
+};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use guestmem::{MemoryRead, MemoryWrite};
 use inspect::Inspect;
@@ -161,6 +163,10 @@ impl LayerIo for ReferenceLayer {
     }
 
     fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
         None
     }
 

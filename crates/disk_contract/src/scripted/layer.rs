@@ -2,7 +2,7 @@
 
 use super::{Operation, Script};
 use crate::ReferenceLayer;
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -61,6 +61,10 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.inner.disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.inner.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {
