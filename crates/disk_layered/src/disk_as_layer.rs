@@ -154,6 +154,9 @@ impl LayerIo for DiskAsLayer {
         false
     }
 
+    /// Nothing is absent.
+    fn lower_shrank(&self, _sector_count: u64) {}
+
     async fn drain(&self) {
         self.0.drain().await;
     }

@@ -80,6 +80,7 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool;
     fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_>;
     fn watch(&self, watch: &LayerWatch) -> bool;
+    fn lower_shrank(&self, sector_count: u64);
     fn close(&self) -> ColdFuture<'_, Result<(), DiskError>>;
     fn drain(&self) -> ColdFuture<'_, ()>;
     fn layer_status(
@@ -241,6 +242,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn watch(&self, watch: &LayerWatch) -> bool {
         LayerIo::watch(self, watch)
+    }
+
+    fn lower_shrank(&self, sector_count: u64) {
+        LayerIo::lower_shrank(self, sector_count);
     }
 
     fn close(&self) -> ColdFuture<'_, Result<(), DiskError>> {

@@ -189,6 +189,15 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         false
     }
 
+    /// A layer below has become smaller behind the back of whoever made the stack: from sector `sector_count` on, what is absent reads zero
+    /// from now on, also when that layer is larger again (L5).
+    ///
+    /// Only a layer that outlives the stack need remember it, by the next flush: until then the stack does. Takes no waiting. A layer that
+    /// only has copies is not told.
+    fn lower_shrank(&self, sector_count: u64) {
+        let _ = sector_count;
+    }
+
     /// Waits until no operation runs any more that began before the call, those of dropped futures included (C9). A layer whose
     /// operations end with their futures needs nothing more than the default, which is ready at once.
     fn drain(&self) -> impl Future<Output = ()> + Send {

@@ -72,6 +72,7 @@ impl LayeredDisk {
         list.reverse();
         let metadata = lower.ok_or(InvalidLayeredDisk::NoLayers)?;
         check_lengths(&list[..=through_count])?;
+        StackedLayer::appoint_keepers(&list, through_count);
         let stack = Stack::new(list, through_count, metadata.sector_size, watch);
         Ok(Self {
             read_only,

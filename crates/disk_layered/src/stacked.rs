@@ -11,6 +11,7 @@ use inspect::{Counters, Inspect};
 use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, OnceLock, Weak};
 use sync::Mutex;
 use sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +25,8 @@ pub(crate) struct StackedLayer {
     /// when it grows later (L5). Changed only with `looking` locked.
     smallest_sector_count: AtomicU64,
     looking: Mutex<()>,
+    /// The layer that is told when this one has shrunk, if there is one.
+    keeper: OnceLock<Weak<StackedLayer>>,
     flushes: FlushTracker,
     /// Whether what is read from below is kept here.
     is_cache: bool,
@@ -108,6 +111,7 @@ impl StackedLayer {
             is_persistent: backing.persistence() == Persistence::Persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
             looking: Mutex::new(()),
+            keeper: OnceLock::new(),
             flushes: FlushTracker::new(backing.is_logically_read_only()),
             is_cache: configuration.read_cache,
             is_watched: backing.watch(watch),
@@ -181,10 +185,32 @@ impl StackedLayer {
     fn note_shrinkage(&self) -> u64 {
         let _looking = self.looking.lock();
         let now = self.backing.sector_count();
-        let smallest = now.min(self.smallest_sector_count.load(Ordering::Acquire));
+        let before = self.smallest_sector_count.load(Ordering::Acquire);
+        let smallest = now.min(before);
         self.smallest_sector_count
             .store(smallest, Ordering::Release);
+        let keeper = self.keeper.get().and_then(Weak::upgrade);
+        if let Some(keeper) = keeper.filter(|_| smallest < before) {
+            let accepting = keeper.accepting();
+            keeper.backing.lower_shrank(smallest);
+            accepting.end();
+        }
         smallest
+    }
+
+    /// Lets each layer that shrinks tell the one above it, which may outlive the stack (L5); layers top first, of which so many have copies
+    /// of what is written.
+    ///
+    /// Copies are not told: what they do not have is what lies below, and stays so. The layer above them is, because they only have what
+    /// lay below; one that may have more than that ends the search, for that shows.
+    pub(crate) fn appoint_keepers(layers: &[Arc<Self>], copy_count: usize) {
+        for (index, layer) in layers.iter().enumerate() {
+            let above = layers[..index].iter().enumerate().rev();
+            let mut above = above.skip_while(|(_, above)| above.is_transparent);
+            if let Some((_, keeper)) = above.next().filter(|(index, _)| *index >= copy_count) {
+                let _ = layer.keeper.set(Arc::downgrade(keeper));
+            }
+        }
     }
 
     /// Answers those sectors of a read that no layer above has answered, as far as this layer has them.

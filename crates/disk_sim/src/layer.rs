@@ -286,6 +286,8 @@ impl LayerIo for SimLayer {
         is_first
     }
 
+    fn lower_shrank(&self, _sector_count: u64) {}
+
     async fn drain(&self) {
         self.0.state().settle(0..u64::MAX);
     }

@@ -222,6 +222,10 @@ impl LayerIo for DurableLayer {
         true
     }
 
+    fn lower_shrank(&self, sector_count: u64) {
+        self.core.lower_mark(sector_count);
+    }
+
     async fn drain(&self) {
         self.core.drain().await;
     }

@@ -222,6 +222,9 @@ impl LayerIo for RamDiskLayer {
         self.store.watch(watch)
     }
 
+    /// It is gone with the stack, which remembers it.
+    fn lower_shrank(&self, _sector_count: u64) {}
+
     /// Every operation ends with its future.
     async fn drain(&self) {}
 

@@ -204,6 +204,9 @@ impl LayerIo for CappedLayer {
         true
     }
 
+    /// It is gone with the stack, which remembers it.
+    fn lower_shrank(&self, _sector_count: u64) {}
+
     /// Every operation ends with its future.
     async fn drain(&self) {}
 

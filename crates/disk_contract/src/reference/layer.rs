@@ -315,6 +315,8 @@ impl LayerIo for ReferenceLayer {
         false
     }
 
+    fn lower_shrank(&self, _sector_count: u64) {}
+
     async fn drain(&self) {}
 
     async fn resize(&self, sector_count: u64) -> Result<(), DiskError> {

@@ -187,6 +187,10 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
         false
     }
 
+    fn lower_shrank(&self, sector_count: u64) {
+        self.inner.lower_shrank(sector_count);
+    }
+
     async fn drain(&self) {
         self.inner.drain().await;
     }
