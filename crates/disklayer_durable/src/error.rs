@@ -115,7 +115,7 @@ pub enum OpenError {
     /// An entry of the log that was durable is not whole any more.
     #[error(
         "the log is damaged: what begins at byte {0} of the store was durable, and cannot be read; changes that were flushed are lost: \
-         restore the layer from a copy"
+         restore the layer from a copy, or accept the loss (`platter layer check --repair --accept-loss`)"
     )]
     LogRot(u64),
     /// A sector of the store may be torn by a crash (C11).
@@ -159,6 +159,11 @@ pub enum OpenError {
         /// What was asked for.
         asked: Role,
     },
+    /// It is a copy, which is not salvaged.
+    #[error(
+        "the layer is {0}, and whatever is wrong with it, it is emptied and filled again when it is used: there is nothing to salvage"
+    )]
+    NothingToSalvage(Role),
     /// Whoever watched asked for the end.
     #[error("it was stopped before all was looked at")]
     Stopped,

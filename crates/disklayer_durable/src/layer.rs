@@ -260,7 +260,9 @@ impl WriteNoOverwrite for Fill<'_> {
         self.0.fill(buffers, sector).await
     }
 
-    /// A fill of the store takes waiting.
+    /// Never: a file takes no write without waiting, since the kernel could not be made to give back a part that it has taken of one
+    /// (`FileDisk::try_write`), and so there would be nothing to gain but for stores in memory. What it costs: where what lies below
+    /// can be read at once, a miss reads it twice, beside a fill that goes through the kernel.
     fn try_write_no_overwrite(&self, _buffers: &RequestBuffers<'_>, _sector: u64) -> bool {
         false
     }
