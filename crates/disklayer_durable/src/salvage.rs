@@ -1,7 +1,8 @@
 //! Opening what cannot be opened any more, at the price of what is lost.
 //!
 //! Of a log with a durable entry that is no longer whole, everything else is true of the data, and is kept: what came before, later entries,
-//! and images of the entry itself that are whole. Pages that were in the lost part alone are as they were before. A page that is lost in its
+//! images of the entry itself that are whole, and pages in their places that are later. Pages that were in the lost part alone are as
+//! they were before. A page that is lost in its
 //! place, and nowhere else, is made anew from what its data looks like.
 //!
 //! Invariants: V1, what is written in the place of a page is its latest image that is whole, or, only if no image and no page is left, what
@@ -9,7 +10,9 @@
 //! leaves a layer that is to be salvaged again, with the same result, or one that has been.
 
 use crate::core::{Sizes, read_block, write_bytes};
+use crate::create::may_tear;
 use crate::error::OpenError;
+use crate::format::table::PageBytes;
 use crate::format::{
     BLOCK_BYTES, Block, COUNT_MAX, Entry, Layout, PageContent, Role, SUPERBLOCK_OFFSETS, State,
     States, Superblock, are_sizes, decode_page, encode_page,
@@ -17,8 +20,9 @@ use crate::format::{
 use crate::open::{is_later, superblock};
 use disk_backend::{Disk, DiskError};
 use scsi_buffers::HostBuffers;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
+use zerocopy::FromBytes;
 
 /// How much data is looked at in one request, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -67,6 +71,9 @@ pub async fn salvage(
     if store.is_read_only() {
         return Err(DiskError::ReadOnly.into());
     }
+    if may_tear(store) {
+        return Err(OpenError::Torn);
+    }
     let plan = Salvage::plan(store, progress).await?;
     plan.carry_out(store).await?;
     Ok(plan.loss)
@@ -84,16 +91,16 @@ struct Salvage {
 
 /// What there is in a log.
 struct Found {
-    /// The latest whole image of each page that has one, and the sequence number of its entry.
+    /// The latest whole image of each page that has one that is later than the page in its place, and the sequence number of its entry.
     images: BTreeMap<u64, (u64, Box<Block>)>,
     sizes: Sizes,
     sequence: u64,
     /// The first block of what is lost.
     lost_from: Option<u32>,
-    /// Stripes of which a later image is lost than the one that is there.
-    lost_images: BTreeSet<u64>,
+    /// By stripe, the sequence number of the last entry whose image of its page is lost.
+    lost_images: BTreeMap<u64, u64>,
     /// If entries are lost of which it is not known whose images they had: the sequence number before the last of those. Each page may have been
-    /// among them, but for those of which there is a later image.
+    /// among them, but for those that are later.
     unknown_after: Option<u64>,
     /// The blocks that the store cannot read.
     unreadable: Vec<u32>,
@@ -132,11 +139,21 @@ impl Salvage {
                 return Err(OpenError::Stopped);
             }
             let sectors = plan.sectors(stripe);
-            if plan.is_lost(store, stripe).await? {
-                plan.lost_pages.push(stripe);
-                add(&mut plan.loss.guessed, sectors);
-            } else if plan.log.may_be_old(stripe) {
-                add(&mut plan.loss.old, sectors);
+            let placed = plan.placed(store, stripe).await?;
+            // Emptying the log may have begun, and then the page in its place is the latest.
+            let logged = plan.log.images.get(&stripe).map(|(sequence, _)| *sequence);
+            match placed.max(logged) {
+                None => {
+                    plan.lost_pages.push(stripe);
+                    add(&mut plan.loss.guessed, sectors);
+                }
+                Some(sequence) if plan.log.may_be_old(stripe, sequence) => {
+                    add(&mut plan.loss.old, sectors);
+                }
+                Some(_) => {}
+            }
+            if placed > logged {
+                plan.log.images.remove(&stripe);
             }
         }
         _ = progress(stripes, stripes);
@@ -150,21 +167,25 @@ impl Salvage {
         first..(first + length).min(self.log.sizes.sector_count)
     }
 
-    /// Whether nothing is left of a page.
-    async fn is_lost(&self, store: &Disk, stripe: u64) -> Result<bool, OpenError> {
-        if self.log.images.contains_key(&stripe) {
-            return Ok(false);
-        }
+    /// Which entry the page in its place was an image in, if there is a right one; 0 if it was never written.
+    async fn placed(&self, store: &Disk, stripe: u64) -> Result<Option<u64>, OpenError> {
         let layout = &self.superblock.layout;
-        Ok(match read_block(store, layout.page_offset(stripe)).await {
-            Ok(block) => {
-                let epoch = self.superblock.epoch;
-                let content = decode_page(&block, epoch, stripe, layout.stripe_sectors);
-                matches!(content, PageContent::Damaged(_))
-            }
-            Err(DiskError::MediumError(..)) => true,
+        let block = match read_block(store, layout.page_offset(stripe)).await {
+            Ok(block) => block,
+            Err(DiskError::MediumError(..)) => return Ok(None),
             Err(error) => return Err(error.into()),
-        })
+        };
+        let epoch = self.superblock.epoch;
+        Ok(
+            match decode_page(&block, epoch, stripe, layout.stripe_sectors) {
+                PageContent::Damaged(_) => None,
+                PageContent::Never { .. } => Some(0),
+                PageContent::States(_) => {
+                    let page = PageBytes::ref_from_bytes(&block[..]);
+                    Some(page.expect("a block has this length").sequence.get())
+                }
+            },
+        )
     }
 
     /// V1, V2
@@ -361,7 +382,7 @@ impl Found {
             },
             sequence: superblock.log_sequence,
             lost_from: None,
-            lost_images: BTreeSet::new(),
+            lost_images: BTreeMap::new(),
             unknown_after: None,
             unreadable: unreadable.map(|(at, _)| at).collect(),
         };
@@ -407,9 +428,8 @@ impl Found {
                 Some(image) => {
                     let image = Box::new(*image);
                     self.images.insert(*stripe, (entry.sequence, image));
-                    self.lost_images.remove(stripe);
                 }
-                None => _ = self.lost_images.insert(*stripe),
+                None => _ = self.lost_images.insert(*stripe, entry.sequence),
             }
         }
         self.sequence = entry.sequence;
@@ -420,14 +440,14 @@ impl Found {
         at + 1 + entry.stripes.len()
     }
 
-    /// Whether the page of a stripe may be older than one that was durable.
-    fn may_be_old(&self, stripe: u64) -> bool {
-        let sequence = self
-            .images
-            .get(&stripe)
-            .map_or(0, |(sequence, _)| *sequence);
+    /// Whether the page of a stripe that was written with an entry of this number may be older than one that was durable.
+    fn may_be_old(&self, stripe: u64, sequence: u64) -> bool {
         let is_unknown = self.unknown_after.is_some_and(|after| sequence <= after);
-        is_unknown || self.lost_images.contains(&stripe)
+        let is_lost = self
+            .lost_images
+            .get(&stripe)
+            .is_some_and(|lost| sequence < *lost);
+        is_unknown || is_lost
     }
 }
 

@@ -165,6 +165,29 @@ fn what_is_whole_in_the_log_is_kept_and_pages_that_were_in_the_rest_alone_are_na
     });
 }
 
+/// As after a power cut while the log was emptied: what is lost of it has come to its place.
+#[test]
+fn a_page_in_its_place_is_kept_if_it_is_later_than_what_is_left_in_the_log() {
+    block_on(async {
+        for block in 0..10 {
+            let (store, now, _) = logged().await;
+            let log = bytes_of(&store).await[..FIRST_PAGE as usize].to_vec();
+            let layer = open(&store).await.unwrap();
+            write(&layer, 1, 1).await;
+            layer.close().await.unwrap();
+            drop(layer);
+            let host = HostBuffers::from_ref(&log);
+            let written = store.write_vectored(&host.buffers(), 0, false).await;
+            written.unwrap();
+            drop(host);
+            flip(&store, 8192 + block * 4096 + 20).await;
+            let (lost, found) = salvaged(&store).await;
+            assert_eq!((lost.old, lost.guessed), (vec![], vec![]), "{block}");
+            assert_eq!(found, now, "{block}");
+        }
+    });
+}
+
 #[test]
 fn a_page_that_is_lost_is_what_its_data_looks_like() {
     block_on(async {
