@@ -101,14 +101,16 @@ impl StackedLayer {
         if configuration.read_cache && !backing.has_write_no_overwrite() {
             return Err(InvalidLayer::ReadCacheUnsupported);
         }
-        // One that is only filled, and begins with nothing, is as good as one that says that it is a copy.
-        let is_only_filled = configuration.read_cache && !is_written;
+        let is_persistent = backing.persistence() == Persistence::Persistent;
+        // One that is only filled, and begins with nothing, is as good as one that says that it is a copy. One that outlives the stack
+        // would have to say so: it holds something the next time, and to find out costs more than a look.
+        let is_only_filled = configuration.read_cache && !is_written && !is_persistent;
         let is_transparent =
             backing.may_be_emptied() || is_only_filled && holds_nothing(&*backing).await;
         Ok(Self {
             id: LayerId::allocate(),
             is_transparent,
-            is_persistent: backing.persistence() == Persistence::Persistent,
+            is_persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
             looking: Mutex::new(()),
             keeper: OnceLock::new(),
@@ -435,17 +437,23 @@ impl Drop for Accepting<'_> {
     }
 }
 
-/// Whether every sector is absent; if that cannot be found out, it is not so.
+/// So often is a layer asked whether it holds anything.
+const QUESTIONS_MAX: usize = 256;
+
+/// Whether every sector is absent; if that cannot be found out in passing, it is not so.
 async fn holds_nothing(layer: &dyn DynLayer) -> bool {
     let end = layer.sector_count();
     let mut at = 0;
-    while at < end {
+    for _ in 0..QUESTIONS_MAX {
+        if at >= end {
+            return true;
+        }
         match layer.layer_status(at, end - at).await {
             Ok(LayerStatus::Absent { sector_count }) => at += sector_count.max(1),
             Ok(LayerStatus::Present(_)) | Err(_) => return false,
         }
     }
-    true
+    false
 }
 
 fn check_sector_sizes(
