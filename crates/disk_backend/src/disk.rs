@@ -4,7 +4,9 @@ use crate::check::{Intent, Limits};
 use crate::erased::DynDisk;
 use crate::in_flight::InFlight;
 use crate::pr::PersistentReservation;
-use crate::{BlockStatus, DiskError, DiskIo, InvalidDisk, Persistence, UnmapBehavior};
+use crate::{
+    BlockStatus, ContentStamp, DiskError, DiskIo, InvalidDisk, Persistence, UnmapBehavior,
+};
 use inspect::Inspect;
 use planted::Bug;
 use scsi_buffers::RequestBuffers;
@@ -38,6 +40,8 @@ struct Metadata {
     physical_sector_size: u32,
     #[inspect(with = "inspect_disk_id")]
     disk_id: Option<[u8; 16]>,
+    #[inspect(with = "inspect_content_stamp")]
+    content_stamp: Option<ContentStamp>,
     is_read_only: bool,
     is_fua_respected: bool,
     unmap_behavior: UnmapBehavior,
@@ -85,6 +89,11 @@ impl Disk {
     /// See [`DiskIo::disk_id`].
     pub fn disk_id(&self) -> Option<[u8; 16]> {
         self.0.metadata.disk_id
+    }
+
+    /// See [`DiskIo::content_stamp`]; none of a disk that is not read-only.
+    pub fn content_stamp(&self) -> Option<ContentStamp> {
+        self.0.metadata.content_stamp
     }
 
     /// The physical sector size in bytes.
@@ -356,6 +365,8 @@ impl Metadata {
             sector_shift: logical.trailing_zeros(),
             physical_sector_size: physical,
             disk_id: backend.disk_id(),
+            // Here, for all backends: what may be written has no stamp that stays.
+            content_stamp: backend.content_stamp().filter(|_| backend.is_read_only()),
             is_read_only: backend.is_read_only(),
             is_fua_respected: backend.is_fua_respected(),
             unmap_behavior: backend.unmap_behavior(),
@@ -374,6 +385,10 @@ fn honoured(fua: bool) -> bool {
 
 fn inspect_disk_id(id: &Option<[u8; 16]>) -> Option<String> {
     id.map(|id| format!("{:032x}", u128::from_be_bytes(id)))
+}
+
+fn inspect_content_stamp(stamp: &Option<ContentStamp>) -> Option<String> {
+    stamp.map(|stamp| stamp.to_string())
 }
 
 impl fmt::Debug for Disk {

@@ -1,7 +1,10 @@
 //! The trait that a backend implements.
 
 use crate::pr::PersistentReservation;
-use crate::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior, zeroes};
+use crate::{
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, Persistence, UnmapBehavior,
+    zeroes,
+};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::future::Future;
@@ -37,6 +40,14 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
 
     /// An identity that stays with the content wherever it is opened, if there is one.
     fn disk_id(&self) -> Option<[u8; 16]>;
+
+    /// What stands for the content, if the disk is read-only and can tell: what was kept of another content is then found to be of another.
+    /// None if the content may change while the disk exists; [`Disk`](crate::Disk) gives none of one that is not read-only.
+    ///
+    /// A wrapper forwards it, unless what it shows is something else than what lies below it.
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        None
+    }
 
     /// The size in bytes that the medium writes without reading first: a power of two, at least the sector size.
     fn physical_sector_size(&self) -> u32;

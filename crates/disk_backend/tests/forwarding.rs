@@ -3,7 +3,7 @@
 mod recording;
 
 use disk_backend::pr::ReservationType;
-use disk_backend::{BlockState, DiskError, Persistence, UnmapBehavior};
+use disk_backend::{BlockState, ContentStamp, DiskError, Persistence, UnmapBehavior};
 use futures_lite::future::block_on;
 use recording::{Record, RecordingDisk};
 use scsi_buffers::HostBuffers;
@@ -107,12 +107,20 @@ fn the_metadata_is_the_backends() {
     assert_eq!(disk.sector_shift(), 10);
     assert_eq!(disk.physical_sector_size(), 8192);
     assert_eq!(disk.disk_id(), Some([0xab; 16]));
+    assert_eq!(disk.content_stamp(), ContentStamp::from_text("recorded"));
     assert!(disk.is_read_only());
     assert!(disk.is_fua_respected());
     assert_eq!(disk.persistence(), Persistence::Persistent);
     assert_eq!(disk.atomic_write_sectors(), 4);
     assert_eq!(disk.unmap_behavior(), UnmapBehavior::Unspecified);
     assert_eq!(disk.optimal_unmap_sectors(), 16);
+}
+
+/// Whatever its backend says.
+#[test]
+fn a_disk_that_may_be_written_has_no_content_stamp() {
+    let (disk, _) = RecordingDisk::disk(Record::default());
+    assert_eq!(disk.content_stamp(), None);
 }
 
 #[test]
@@ -129,6 +137,7 @@ fn the_inspection_tree_shows_the_handle_then_the_backend() {
         "sector_size": 1024,
         "physical_sector_size": 8192,
         "disk_id": "ab".repeat(16),
+        "content_stamp": null,
         "is_read_only": false,
         "is_fua_respected": false,
         "unmap_behavior": "unspecified",

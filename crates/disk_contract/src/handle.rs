@@ -1,7 +1,9 @@
 //! A disk's handle as something to test.
 
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockStatus, ContentStamp, Disk, DiskError, DiskIo, Persistence, UnmapBehavior,
+};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 
@@ -26,6 +28,10 @@ impl DiskIo for Handle {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.0.disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.0.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {

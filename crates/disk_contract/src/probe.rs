@@ -3,7 +3,8 @@
 use crate::{DiskSpec, ReferenceDisk};
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{
-    BlockExtent, BlockState, BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior,
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, DiskIo, Persistence,
+    UnmapBehavior,
 };
 use inspect::Inspect;
 use parking_lot::Mutex;
@@ -33,6 +34,7 @@ pub struct ProbeDisk {
     inner: ReferenceDisk,
     log: ProbeLog,
     is_fua_respected: bool,
+    is_read_only: bool,
 }
 
 impl ProbeDisk {
@@ -42,6 +44,7 @@ impl ProbeDisk {
             inner: ReferenceDisk::new(spec),
             log: log.clone(),
             is_fua_respected: true,
+            is_read_only: false,
         }
     }
 
@@ -49,6 +52,13 @@ impl ProbeDisk {
     #[must_use]
     pub fn without_fua(mut self) -> Self {
         self.is_fua_respected = false;
+        self
+    }
+
+    /// One that takes no writes, and so has a content stamp.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.is_read_only = true;
         self
     }
 }
@@ -77,6 +87,10 @@ impl DiskIo for ProbeDisk {
         Some([7; 16])
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        ContentStamp::from_text("probed")
+    }
+
     fn physical_sector_size(&self) -> u32 {
         self.inner.sector_size() * 8
     }
@@ -86,7 +100,7 @@ impl DiskIo for ProbeDisk {
     }
 
     fn is_read_only(&self) -> bool {
-        false
+        self.is_read_only
     }
 
     fn persistence(&self) -> Persistence {

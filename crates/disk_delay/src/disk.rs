@@ -4,7 +4,9 @@ use crate::control::DelayControl;
 use crate::delay::InvalidDelay;
 use clock::Clock;
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockStatus, ContentStamp, Disk, DiskError, DiskIo, Persistence, UnmapBehavior,
+};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::time::Duration;
@@ -69,6 +71,10 @@ impl DiskIo for DelayDisk {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.below.disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.below.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {

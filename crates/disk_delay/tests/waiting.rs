@@ -107,6 +107,17 @@ fn metadata_is_not_delayed() {
 }
 
 #[test]
+fn the_content_is_what_it_is_of_below() {
+    let below = Disk::new(probe(&ProbeLog::default()).read_only()).unwrap();
+    assert!(below.content_stamp().is_some());
+    let (disk, _) = DelayDisk::new(below.clone(), MS, Clock::real()).unwrap();
+    assert_eq!(
+        Disk::new(disk).unwrap().content_stamp(),
+        below.content_stamp()
+    );
+}
+
+#[test]
 fn a_durable_write_to_a_disk_that_knows_none_is_a_write_and_a_flush_with_a_delay_each() {
     for (respects_fua, expected) in [
         (true, vec!["zero 0+1 true false false"]),

@@ -8,7 +8,9 @@ use crate::rules::{Rules, Verdict};
 use crate::store::Store;
 use clock::Clock;
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockStatus, ContentStamp, Disk, DiskError, DiskIo, Persistence, UnmapBehavior,
+};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::fmt;
@@ -110,6 +112,10 @@ impl DiskIo for FaultDisk {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.below().disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.below().content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {

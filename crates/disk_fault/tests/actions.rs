@@ -2,11 +2,26 @@
 
 mod common;
 
+use clock::Clock;
 use common::{SECTOR, SECTORS, World, plain, read, request, stamps, write};
-use disk_backend::{DiskError, MediumErrorDetails, Persistence, UnmapBehavior};
-use disk_fault::{Action, FaultOptions, InjectedError, Operation, Rule};
+use disk_backend::{Disk, DiskError, MediumErrorDetails, Persistence, UnmapBehavior};
+use disk_contract::ProbeLog;
+use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
+
+/// A fault that changes what is read is the test's, not the content's.
+#[test]
+fn the_content_is_what_it_is_of_below() {
+    let below = Disk::new(common::probe(&ProbeLog::default()).read_only()).unwrap();
+    assert!(below.content_stamp().is_some());
+    let options = FaultOptions::new(1, Clock::real());
+    let (disk, _) = FaultDisk::new(below.clone(), options).unwrap();
+    assert_eq!(
+        Disk::new(disk).unwrap().content_stamp(),
+        below.content_stamp()
+    );
+}
 
 #[test]
 fn without_rules_everything_is_passed_on_as_it_came() {

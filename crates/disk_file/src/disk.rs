@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::transfer::{Claim, Intent};
 use crate::zeroing::Zeroing;
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{BlockStatus, ContentStamp, DiskError, DiskIo, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::fmt;
@@ -119,6 +119,11 @@ impl DiskIo for FileDisk {
     /// None: no number of a file stays with its content when it is copied or replaced.
     fn disk_id(&self) -> Option<[u8; 16]> {
         None
+    }
+
+    /// The time of the last change of a file, as it was when the file was opened.
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.image().content_stamp
     }
 
     fn physical_sector_size(&self) -> u32 {

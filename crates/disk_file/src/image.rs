@@ -6,6 +6,7 @@ use crate::direct::Alignment;
 use crate::image_lock::{Access, LockedFile};
 use crate::properties::{Properties, SECTOR_SIZE_MAX, device_size};
 use crate::{FileDiskOptions, OpenError};
+use disk_backend::ContentStamp;
 use nix::libc;
 use rustix::fs::OFlags;
 use std::fs::{File, FileType, OpenOptions};
@@ -26,6 +27,8 @@ pub(crate) struct Image {
     pub(crate) is_direct: bool,
     pub(crate) alignment: Alignment,
     pub(crate) properties: Properties,
+    /// None of one that may be written, and of a device.
+    pub(crate) content_stamp: Option<ContentStamp>,
 }
 
 impl AsFd for Image {
@@ -70,14 +73,15 @@ impl Image {
             not_kept_yet.keep();
         }
         Ok(Self {
-            locked,
             path: path.to_owned(),
             is_read_only: options.read_only,
             sector_size: options.sector_size,
             may_use_ring: options.io_uring,
             is_direct: options.direct,
             alignment,
+            content_stamp: stamp_of(&locked, path, options)?,
             properties,
+            locked,
         })
     }
 
@@ -85,6 +89,26 @@ impl Image {
     pub(crate) fn file(&self) -> &File {
         self.locked.file()
     }
+}
+
+/// What stands for the content of a file that is only read: when it was changed last, while the lock kept writers out. Its size is known
+/// besides. What holds for a file, and nothing that belongs to one host or one copy alone: copies that keep their times are the same.
+///
+/// A device's node has times of its own, which are not its content's.
+fn stamp_of(
+    locked: &LockedFile,
+    path: &Path,
+    options: &FileDiskOptions,
+) -> Result<Option<ContentStamp>, OpenError> {
+    let metadata = locked.file().metadata();
+    let metadata = metadata.map_err(OpenError::io(path, "look at it"))?;
+    if !options.read_only || !metadata.is_file() {
+        return Ok(None);
+    }
+    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+    let stamp = format!("modified {seconds}.{nanoseconds:09}");
+    // None if some file system makes a longer number of it: there is no such time.
+    Ok(ContentStamp::from_text(&stamp))
 }
 
 fn check_size(path: &Path, size_bytes: u64, sector_size: u32) -> Result<(), OpenError> {

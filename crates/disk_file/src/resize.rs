@@ -79,6 +79,7 @@ impl Shared {
         let failed = |error: io::Error| self.named(error);
         let before = self.size.look().map_err(failed)?;
         let end = self.size.end_of_sectors();
+        let _given = self.size.giving([end, size_bytes]);
         // Bytes that were behind the last sector must not turn up inside a new one (C10).
         let result = match end < before && end < size_bytes {
             true => self.cut_or_extend(end),

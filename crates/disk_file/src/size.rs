@@ -16,6 +16,8 @@ pub(crate) struct Size {
     image: Arc<Image>,
     bytes: AtomicU64,
     looking: Mutex<()>,
+    /// What it is being given by this disk, in bytes: on the way, and at last.
+    giving: Mutex<Option<[u64; 2]>>,
     changed: Arc<Event>,
 }
 
@@ -25,6 +27,7 @@ impl Size {
             bytes: AtomicU64::new(image.properties.size_bytes),
             image,
             looking: Mutex::new(()),
+            giving: Mutex::new(None),
             changed: Arc::default(),
         }
     }
@@ -71,10 +74,22 @@ impl Size {
         };
         let before = self.bytes.swap(now, Ordering::AcqRel);
         if before != now {
-            tracing::info!(path = %self.image.path.display(), before, now, "the image has another size");
+            let path = self.image.path.display();
+            match *self.giving.lock() {
+                Some(given) if given.contains(&now) => {
+                    tracing::debug!(%path, before, now, "the image was given another size");
+                }
+                _ => tracing::info!(%path, before, now, "the image has another size"),
+            }
         }
         let news = (before != now).then(|| Arc::clone(&self.changed)); // I3
         Ok((now, news))
+    }
+
+    /// Until the guard is dropped, another size that is one of these is no news from outside. One at a time.
+    pub(crate) fn giving(&self, sizes: [u64; 2]) -> impl Drop + '_ {
+        *self.giving.lock() = Some(sizes);
+        Given(self)
     }
 
     /// Hears of the next change.
@@ -85,5 +100,13 @@ impl Size {
     /// The bits of an offset that say where it is in its sector, whose size is a power of two.
     fn within_sector(&self) -> u64 {
         u64::from(self.image.sector_size) - 1
+    }
+}
+
+struct Given<'a>(&'a Size);
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        *self.0.giving.lock() = None;
     }
 }

@@ -3,7 +3,7 @@
 use crate::disk_as_layer::DiskAsLayer;
 use crate::erased::DynLayer;
 use crate::{InvalidLayer, LayerIo};
-use disk_backend::Disk;
+use disk_backend::{ContentStamp, Disk};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -14,6 +14,8 @@ use std::pin::Pin;
 pub struct DiskLayerMetadata {
     /// The identity of what lies below, if it has one.
     pub disk_id: Option<[u8; 16]>,
+    /// What stands for its content, if nobody can write it and it can tell.
+    pub content_stamp: Option<ContentStamp>,
     /// Its sector size in bytes.
     pub sector_size: u32,
     /// Its size in sectors.

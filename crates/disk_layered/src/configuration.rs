@@ -79,6 +79,18 @@ pub enum InvalidLayer {
         "the layer is read-only, but the disk would write to it: make the disk read-only, or put a writable layer on top"
     )]
     ReadOnly,
+    /// It may be emptied at any time, and would be the last to take what is written.
+    #[error(
+        "the layer may be emptied at any time, and here it would hold the only copy of what is written: give it \"write_through\": true above a \
+         layer that keeps what is written, put such a layer above it, or make the disk read-only"
+    )]
+    OnlyCopy,
+    /// It may be emptied at any time, as a copy of what lies below, and nothing does.
+    #[error(
+        "the layer may be emptied at any time because it is a copy, and there is nothing below it that it could be a copy of: put it above \
+         that, or use a layer that keeps what it holds"
+    )]
+    CopyOfNothing,
     /// It would be written through, and is shorter than the disk.
     #[error(
         "it has {found} sectors, but the disk that would be written through to it has {needed}: what lies beyond would have no place in it"

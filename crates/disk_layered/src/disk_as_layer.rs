@@ -4,7 +4,7 @@ use crate::{
     LayerIo, LayerStatus, LayerWatch, NoOverwriteUnsupported, SectorMarker, TryRead,
     WriteNoOverwrite,
 };
-use disk_backend::{Disk, DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, Disk, DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 
@@ -31,6 +31,10 @@ impl LayerIo for DiskAsLayer {
         self.0.disk_id()
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.0.content_stamp()
+    }
+
     fn physical_sector_size(&self) -> u32 {
         self.0.physical_sector_size()
     }
@@ -50,6 +54,10 @@ impl LayerIo for DiskAsLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         self.0.atomic_write_sectors()
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        false
     }
 
     fn expect_read(&self, sector: u64, len: usize) {
@@ -149,6 +157,9 @@ impl LayerIo for DiskAsLayer {
     fn watch(&self, _watch: &LayerWatch) -> bool {
         false
     }
+
+    /// Nothing is absent.
+    fn lower_shrank(&self, _sector_count: u64) {}
 
     async fn drain(&self) {
         self.0.drain().await;

@@ -4,7 +4,7 @@
 //! layer's at a time, fits into the disk's place without a heap allocation.
 
 use crate::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use stackfuture::StackFuture;
@@ -31,11 +31,13 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn sector_count(&self) -> u64;
     fn sector_size(&self) -> u32;
     fn disk_id(&self) -> Option<[u8; 16]>;
+    fn content_stamp(&self) -> Option<ContentStamp>;
     fn physical_sector_size(&self) -> u32;
     fn is_fua_respected(&self) -> bool;
     fn is_logically_read_only(&self) -> bool;
     fn persistence(&self) -> Persistence;
     fn atomic_write_sectors(&self) -> u32;
+    fn may_be_emptied(&self) -> bool;
     fn unmap_behavior(&self) -> UnmapBehavior;
     fn optimal_unmap_sectors(&self) -> u32;
     fn has_write_no_overwrite(&self) -> bool;
@@ -79,6 +81,7 @@ pub(crate) trait DynLayer: Send + Sync + Inspect {
     fn try_write_no_overwrite(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool;
     fn evict(&self, sector: u64, count: u64) -> LayerFuture<'_>;
     fn watch(&self, watch: &LayerWatch) -> bool;
+    fn lower_shrank(&self, sector_count: u64);
     fn close(&self) -> ColdFuture<'_, Result<(), DiskError>>;
     fn drain(&self) -> ColdFuture<'_, ()>;
     fn layer_status(
@@ -107,6 +110,10 @@ impl<T: LayerIo> DynLayer for T {
         LayerIo::disk_id(self)
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        LayerIo::content_stamp(self)
+    }
+
     fn physical_sector_size(&self) -> u32 {
         LayerIo::physical_sector_size(self)
     }
@@ -125,6 +132,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn atomic_write_sectors(&self) -> u32 {
         LayerIo::atomic_write_sectors(self)
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        LayerIo::may_be_emptied(self)
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
@@ -236,6 +247,10 @@ impl<T: LayerIo> DynLayer for T {
 
     fn watch(&self, watch: &LayerWatch) -> bool {
         LayerIo::watch(self, watch)
+    }
+
+    fn lower_shrank(&self, sector_count: u64) {
+        LayerIo::lower_shrank(self, sector_count);
     }
 
     fn close(&self) -> ColdFuture<'_, Result<(), DiskError>> {

@@ -1,7 +1,7 @@
 //! The trait that a layer implements.
 
 use crate::{LayerWatch, SectorMarker};
-use disk_backend::{BlockStatus, DiskError, Persistence, UnmapBehavior, zeroes};
+use disk_backend::{BlockStatus, ContentStamp, DiskError, Persistence, UnmapBehavior, zeroes};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::future::Future;
@@ -39,6 +39,12 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
     /// An identity that stays with the content, if the layer has one of its own.
     fn disk_id(&self) -> Option<[u8; 16]>;
 
+    /// What stands for what the layer holds: which sectors, and what is in them. As [`DiskIo::content_stamp`](disk_backend::DiskIo::content_stamp);
+    /// none unless the layer is [read-only](Self::is_logically_read_only).
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        None
+    }
+
     /// The size in bytes that the medium writes without reading first: a power of two, at least the sector size.
     fn physical_sector_size(&self) -> u32;
 
@@ -54,6 +60,15 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
     /// As [`DiskIo::atomic_write_sectors`](disk_backend::DiskIo::atomic_write_sectors).
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    /// Whether the layer may lose all that it holds at any time, a restart included, because it takes itself for a copy of what lies below.
+    ///
+    /// Fixed for the life of the value. Such a layer is refused where it would hold the only copy of what is written (L4), and whoever
+    /// asks for the identity of a disk gets that of what lies below it. Say `true` if anything but [`evict`](Self::evict) makes sectors
+    /// absent that were written.
+    fn may_be_emptied(&self) -> bool {
+        false
     }
 
     /// Reads the sectors from `sector` on that the layer has into their places in `buffers`, and marks them.
@@ -177,6 +192,15 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
     fn watch(&self, watch: &LayerWatch) -> bool {
         let _ = watch;
         false
+    }
+
+    /// A layer below has become smaller behind the back of whoever made the stack: from sector `sector_count` on, what is absent reads zero
+    /// from now on, also when that layer is larger again (L5).
+    ///
+    /// Only a layer that outlives the stack need remember it, by the next flush: until then the stack does. Takes no waiting. A layer that
+    /// only has copies is not told.
+    fn lower_shrank(&self, sector_count: u64) {
+        let _ = sector_count;
     }
 
     /// Waits until no operation runs any more that began before the call, those of dropped futures included (C9). A layer whose

@@ -13,7 +13,7 @@ use crate::stacked::StackedLayer;
 use crate::{InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerWatch};
 use disk_backend::check::{Intent, Limits};
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, DiskIo};
+use disk_backend::{BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, DiskIo};
 use disk_backend::{Persistence, UnmapBehavior};
 use inspect::Inspect;
 use planted::Bug;
@@ -43,7 +43,7 @@ impl LayeredDisk {
     /// Builds a disk from its layers, top first. Layers attach from the bottom up, each told of the one below.
     ///
     /// The disk has the size of its top layer, the largest physical sector size of any layer, and the identity of the topmost
-    /// layer that has one; all else follows from the layers that take the writes: the top, and as many below as are written
+    /// layer that has one and keeps what it holds; all else follows from the layers that take the writes: the top, and as many below as are written
     /// through to.
     ///
     /// # Errors
@@ -57,9 +57,14 @@ impl LayeredDisk {
         let mut list = Vec::new();
         let mut lower = None;
         for (index, configuration) in layers.into_iter().enumerate().rev() {
-            let layer = StackedLayer::attach(configuration, lower, &watch)
+            let is_written = index <= through_count && !read_only;
+            let layer = StackedLayer::attach(configuration, lower, is_written, &watch)
                 .await
-                .and_then(|layer| check_writable(layer, index <= through_count && !read_only))
+                .and_then(|layer| check_writable(layer, is_written))
+                .and_then(|layer| {
+                    let is_last_written = index == through_count && !read_only;
+                    check_kept(layer, is_last_written, lower.is_none())
+                })
                 .map_err(|error| InvalidLayeredDisk::Layer { index, error })?;
             lower = Some(layer.metadata(lower));
             list.push(Arc::new(layer));
@@ -67,6 +72,7 @@ impl LayeredDisk {
         list.reverse();
         let metadata = lower.ok_or(InvalidLayeredDisk::NoLayers)?;
         check_lengths(&list[..=through_count])?;
+        StackedLayer::appoint_keepers(&list, through_count);
         let stack = Stack::new(list, through_count, metadata.sector_size, watch);
         Ok(Self {
             read_only,
@@ -265,6 +271,20 @@ fn check_writable(layer: StackedLayer, is_written: bool) -> Result<StackedLayer,
     }
 }
 
+/// A layer that may be emptied holds copies only (L4): of what another one further down takes as well, or of what was read from below. Only
+/// here all of the layers are known, and which of them takes what.
+fn check_kept(
+    layer: StackedLayer,
+    is_last_written: bool,
+    is_lowest: bool,
+) -> Result<StackedLayer, InvalidLayer> {
+    match layer.backing().may_be_emptied() {
+        true if is_last_written => Err(InvalidLayer::OnlyCopy),
+        true if is_lowest => Err(InvalidLayer::CopyOfNothing),
+        true | false => Ok(layer),
+    }
+}
+
 /// What users write must have a place in every layer that takes it.
 fn check_lengths(written: &[Arc<StackedLayer>]) -> Result<(), InvalidLayeredDisk> {
     let needed = written[0].backing().sector_count();
@@ -294,6 +314,10 @@ impl DiskIo for LayeredDisk {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.metadata.disk_id
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.metadata.content_stamp.filter(|_| self.read_only)
     }
 
     fn physical_sector_size(&self) -> u32 {

@@ -6,11 +6,12 @@ use crate::flush::FlushTracker;
 use crate::{
     InvalidLayer, LayerConfiguration, LayerStatus, LayerWatch, SectorBitmap, SectorMarker, TryRead,
 };
-use disk_backend::{DiskError, InvalidDisk, LayerId, Persistence};
+use disk_backend::{ContentStamp, DiskError, InvalidDisk, LayerId, Persistence};
 use inspect::{Counters, Inspect};
 use planted::Bug;
 use scsi_buffers::RequestBuffers;
 use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, OnceLock, Weak};
 use sync::Mutex;
 use sync::atomic::{AtomicU64, Ordering};
 
@@ -24,9 +25,13 @@ pub(crate) struct StackedLayer {
     /// when it grows later (L5). Changed only with `looking` locked.
     smallest_sector_count: AtomicU64,
     looking: Mutex<()>,
+    /// The layer that is told when this one has shrunk, if there is one.
+    keeper: OnceLock<Weak<StackedLayer>>,
     flushes: FlushTracker,
     /// Whether what is read from below is kept here.
     is_cache: bool,
+    /// Whether it only ever holds what it was given from below, so that what lies below is what shows.
+    is_transparent: bool,
     /// Whether the layer says so when it changes in other ways than by requests of the stack.
     is_watched: bool,
     counters: Counters<{ Count::N }>,
@@ -84,10 +89,11 @@ impl StackedLayer {
         self.counters.add(count as usize, by);
     }
 
-    /// Attaches a layer above `lower`.
+    /// Attaches a layer above `lower`, which will take what users write, or not.
     pub(crate) async fn attach(
         configuration: LayerConfiguration,
         lower: Option<DiskLayerMetadata>,
+        is_written: bool,
         watch: &LayerWatch,
     ) -> Result<Self, InvalidLayer> {
         let backing = configuration.layer.attach(lower).await?;
@@ -95,11 +101,19 @@ impl StackedLayer {
         if configuration.read_cache && !backing.has_write_no_overwrite() {
             return Err(InvalidLayer::ReadCacheUnsupported);
         }
+        let is_persistent = backing.persistence() == Persistence::Persistent;
+        // One that is only filled, and begins with nothing, is as good as one that says that it is a copy. One that outlives the stack
+        // would have to say so: it holds something the next time, and to find out costs more than a look.
+        let is_only_filled = configuration.read_cache && !is_written && !is_persistent;
+        let is_transparent =
+            backing.may_be_emptied() || is_only_filled && holds_nothing(&*backing).await;
         Ok(Self {
             id: LayerId::allocate(),
-            is_persistent: backing.persistence() == Persistence::Persistent,
+            is_transparent,
+            is_persistent,
             smallest_sector_count: AtomicU64::new(backing.sector_count()),
             looking: Mutex::new(()),
+            keeper: OnceLock::new(),
             flushes: FlushTracker::new(backing.is_logically_read_only()),
             is_cache: configuration.read_cache,
             is_watched: backing.watch(watch),
@@ -125,15 +139,36 @@ impl StackedLayer {
         self.is_watched && !self.is_cache
     }
 
+    /// What this layer and those below are together. A copy of what lies below shows that: an identity of its own would be another one when it
+    /// has been emptied.
     pub(crate) fn metadata(&self, lower: Option<DiskLayerMetadata>) -> DiskLayerMetadata {
+        let own_id = match self.is_transparent {
+            true => None,
+            false => self.backing.disk_id(),
+        };
         DiskLayerMetadata {
-            disk_id: self.backing.disk_id().or(lower.and_then(|l| l.disk_id)),
+            disk_id: own_id.or(lower.and_then(|l| l.disk_id)),
+            content_stamp: self.content_stamp(lower),
             sector_size: self.backing.sector_size(),
             sector_count: self.backing.sector_count(),
             physical_sector_size: self
                 .backing
                 .physical_sector_size()
                 .max(lower.map_or(0, |l| l.physical_sector_size)),
+        }
+    }
+
+    /// What stands for what this layer and those below show together: none if any of them may change.
+    fn content_stamp(&self, lower: Option<DiskLayerMetadata>) -> Option<ContentStamp> {
+        let below = lower.map(|lower| lower.content_stamp);
+        if self.is_transparent {
+            return below.flatten();
+        }
+        let own = self.backing.content_stamp();
+        let own = own.filter(|_| self.backing.is_logically_read_only())?;
+        match below {
+            None => Some(own),
+            Some(below) => below.map(|below| own.over(below)),
         }
     }
 
@@ -152,10 +187,32 @@ impl StackedLayer {
     fn note_shrinkage(&self) -> u64 {
         let _looking = self.looking.lock();
         let now = self.backing.sector_count();
-        let smallest = now.min(self.smallest_sector_count.load(Ordering::Acquire));
+        let before = self.smallest_sector_count.load(Ordering::Acquire);
+        let smallest = now.min(before);
         self.smallest_sector_count
             .store(smallest, Ordering::Release);
+        let keeper = self.keeper.get().and_then(Weak::upgrade);
+        if let Some(keeper) = keeper.filter(|_| smallest < before) {
+            let accepting = keeper.accepting();
+            keeper.backing.lower_shrank(smallest);
+            accepting.end();
+        }
         smallest
+    }
+
+    /// Lets each layer that shrinks tell the one above it, which may outlive the stack (L5); layers top first, of which so many have copies
+    /// of what is written.
+    ///
+    /// Copies are not told: what they do not have is what lies below, and stays so. The layer above them is, because they only have what
+    /// lay below; one that may have more than that ends the search, for that shows.
+    pub(crate) fn appoint_keepers(layers: &[Arc<Self>], copy_count: usize) {
+        for (index, layer) in layers.iter().enumerate() {
+            let above = layers[..index].iter().enumerate().rev();
+            let mut above = above.skip_while(|(_, above)| above.is_transparent);
+            if let Some((_, keeper)) = above.next().filter(|(index, _)| *index >= copy_count) {
+                let _ = layer.keeper.set(Arc::downgrade(keeper));
+            }
+        }
     }
 
     /// Answers those sectors of a read that no layer above has answered, as far as this layer has them.
@@ -378,6 +435,25 @@ impl Drop for Accepting<'_> {
             flushes.abandon();
         }
     }
+}
+
+/// So often is a layer asked whether it holds anything.
+const QUESTIONS_MAX: usize = 256;
+
+/// Whether every sector is absent; if that cannot be found out in passing, it is not so.
+async fn holds_nothing(layer: &dyn DynLayer) -> bool {
+    let end = layer.sector_count();
+    let mut at = 0;
+    for _ in 0..QUESTIONS_MAX {
+        if at >= end {
+            return true;
+        }
+        match layer.layer_status(at, end - at).await {
+            Ok(LayerStatus::Absent { sector_count }) => at += sector_count.max(1),
+            Ok(LayerStatus::Present(_)) | Err(_) => return false,
+        }
+    }
+    false
 }
 
 fn check_sector_sizes(

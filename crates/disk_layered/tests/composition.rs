@@ -3,14 +3,15 @@
 mod common;
 
 use common::{plain, through};
-use disk_backend::{DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, DiskIo, Persistence, UnmapBehavior};
 use disk_layered::{
-    LayerConfiguration, LayerIo, LayerStatus, LayeredDisk, NoOverwriteUnsupported, SectorMarker,
-    WriteNoOverwrite,
+    DiskLayer, InvalidLayer, InvalidLayeredDisk, LayerConfiguration, LayerIo, LayerStatus,
+    LayeredDisk, NoOverwriteUnsupported, SectorMarker, WriteNoOverwrite,
 };
+use disklayer_ram::RamDiskLayer;
 use futures_lite::future::block_on;
 use inspect::Inspect;
-use scsi_buffers::RequestBuffers;
+use scsi_buffers::{HostBuffers, RequestBuffers};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,12 +20,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 struct Says {
     #[inspect(skip)]
     disk_id: Option<[u8; 16]>,
+    #[inspect(skip)]
+    content_stamp: Option<ContentStamp>,
+    is_read_only: bool,
     physical_sector_size: u32,
     is_fua_respected: bool,
     persistence: Persistence,
     atomic_write_sectors: u32,
     unmap_behavior: UnmapBehavior,
     optimal_unmap_sectors: u32,
+    may_be_emptied: bool,
     #[inspect(skip)]
     sector_count: Arc<AtomicU64>,
 }
@@ -35,12 +40,15 @@ impl Says {
     fn new() -> Self {
         Self {
             disk_id: None,
+            content_stamp: None,
+            is_read_only: false,
             physical_sector_size: 512,
             is_fua_respected: true,
             persistence: Persistence::Volatile,
             atomic_write_sectors: 1,
             unmap_behavior: UnmapBehavior::Zeroes,
             optimal_unmap_sectors: 1,
+            may_be_emptied: false,
             sector_count: Arc::new(AtomicU64::new(SECTORS)),
         }
     }
@@ -76,6 +84,9 @@ impl LayerIo for Says {
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.disk_id
     }
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.content_stamp
+    }
     fn physical_sector_size(&self) -> u32 {
         self.physical_sector_size
     }
@@ -83,13 +94,16 @@ impl LayerIo for Says {
         self.is_fua_respected
     }
     fn is_logically_read_only(&self) -> bool {
-        false
+        self.is_read_only
     }
     fn persistence(&self) -> Persistence {
         self.persistence
     }
     fn atomic_write_sectors(&self) -> u32 {
         self.atomic_write_sectors
+    }
+    fn may_be_emptied(&self) -> bool {
+        self.may_be_emptied
     }
     async fn read(
         &self,
@@ -180,6 +194,160 @@ fn disk_id_is_of_the_topmost_layer_that_has_one() {
     for disk in both([Says::new(), Says::new(), Says::new()]) {
         assert_eq!(disk.disk_id(), None);
     }
+}
+
+/// It would be another one when the layer has been emptied, and the disk holds what it held.
+#[test]
+fn disk_id_is_of_no_layer_that_may_be_emptied() {
+    let id = |byte| Says::with(|layer| layer.disk_id = Some([byte; 16]));
+    let cache = || {
+        Says::with(|layer| {
+            layer.disk_id = Some([9; 16]);
+            layer.may_be_emptied = true;
+        })
+    };
+    let disk = stack(vec![plain(Says::new()), plain(cache()), plain(id(3))]);
+    assert_eq!(disk.disk_id(), Some([3; 16]));
+    let disk = stack(vec![through(cache()), plain(Says::new()), plain(id(3))]);
+    assert_eq!(disk.disk_id(), Some([3; 16]));
+    let disk = stack(vec![through(cache()), plain(Says::new())]);
+    assert_eq!(disk.disk_id(), None);
+}
+
+#[test]
+fn content_stamp_is_of_all_layers_that_are_no_copies() {
+    let stamp = |text: &str| ContentStamp::from_text(text).unwrap();
+    let says = |text: &str| {
+        Says::with(|layer| {
+            layer.content_stamp = Some(stamp(text));
+            layer.is_read_only = true;
+        })
+    };
+    let read_only = |layers| block_on(LayeredDisk::new(true, layers)).unwrap();
+    let of = |layers: Vec<Says>| {
+        let layers = layers.into_iter().map(plain).collect();
+        read_only(layers).content_stamp()
+    };
+    assert_eq!(of(vec![says("a")]), Some(stamp("a")));
+    let both = stamp("a").over(stamp("b"));
+    assert_eq!(of(vec![says("a"), says("b")]), Some(both));
+    assert_eq!(
+        of(vec![says("a"), says("b"), says("c")]),
+        Some(stamp("a").over(stamp("b").over(stamp("c"))))
+    );
+    // One that may change is enough.
+    let mut writable = says("b");
+    writable.is_read_only = false;
+    for (place, other) in [(0, Says::new()), (1, Says::new()), (1, writable)] {
+        let mut layers = vec![says("a"), says("b"), says("c")];
+        layers[place] = other;
+        assert_eq!(of(layers), None, "{place}");
+    }
+    // A copy of what lies below is that, whatever it says.
+    let mut cache = says("x");
+    cache.may_be_emptied = true;
+    assert_eq!(of(vec![cache, says("b")]), Some(stamp("b")));
+    // What takes writes has none.
+    let disk = stack(vec![plain(Says::new()), plain(says("b"))]);
+    assert_eq!(disk.content_stamp(), None);
+}
+
+/// It can hold nothing but what it was filled with from below, as long as the stack stands.
+#[test]
+fn a_cache_that_begins_with_nothing_has_no_content_of_its_own() {
+    let base = || {
+        plain(Says::with(|layer| {
+            layer.content_stamp = ContentStamp::from_text("b");
+            layer.is_read_only = true;
+        }))
+    };
+    let cache = |ram: RamDiskLayer, read_cache| LayerConfiguration {
+        layer: DiskLayer::new(ram),
+        write_through: false,
+        read_cache,
+    };
+    let ram = || RamDiskLayer::new(SECTORS * 512).unwrap();
+    let of = |layers| {
+        let disk = block_on(LayeredDisk::new(true, layers)).unwrap();
+        disk.content_stamp()
+    };
+    assert_eq!(
+        of(vec![cache(ram(), true), base()]),
+        ContentStamp::from_text("b")
+    );
+    assert_eq!(of(vec![cache(ram(), false), base()]), None);
+    let filled = ram();
+    let data = [1; 512];
+    let host = HostBuffers::from_ref(&data);
+    block_on(filled.write(&host.buffers(), SECTORS - 1, false)).unwrap();
+    assert_eq!(of(vec![cache(filled, true), base()]), None);
+}
+
+/// The layer at fault, and whether there is nothing below it (else it would be the last to take writes).
+fn refused(read_only: bool, layers: Vec<LayerConfiguration>) -> Option<(usize, bool)> {
+    match block_on(LayeredDisk::new(read_only, layers)) {
+        Ok(_) => None,
+        Err(InvalidLayeredDisk::Layer { index, error }) => match error {
+            InvalidLayer::OnlyCopy => Some((index, false)),
+            InvalidLayer::CopyOfNothing => Some((index, true)),
+            error => panic!("{error}"),
+        },
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_layer_that_may_be_emptied_is_refused_where_it_would_hold_the_only_copy() {
+    let cache = || Says::with(|layer| layer.may_be_emptied = true);
+    let kept = Says::new;
+    for read_only in [false, true] {
+        // Where it takes writes, another one takes them too; or it takes none.
+        let right = [
+            vec![through(cache()), plain(kept())],
+            vec![through(cache()), through(cache()), plain(kept())],
+            vec![
+                through(kept()),
+                plain(kept()),
+                plain(cache()),
+                plain(kept()),
+            ],
+            vec![plain(kept()), plain(cache()), plain(kept())],
+        ];
+        for (number, layers) in right.into_iter().enumerate() {
+            assert_eq!(refused(read_only, layers), None, "{number} {read_only}");
+        }
+        let last = |index| (!read_only).then_some((index, false));
+        let wrong = [
+            (vec![plain(cache()), plain(kept())], last(0)),
+            (
+                vec![through(cache()), plain(cache()), plain(kept())],
+                last(1),
+            ),
+            (
+                vec![through(kept()), plain(cache()), plain(kept())],
+                last(1),
+            ),
+            // What it was a copy of is nowhere.
+            (vec![plain(cache())], last(0).or(Some((0, true)))),
+            (vec![plain(kept()), plain(cache())], Some((1, true))),
+            (
+                vec![through(kept()), plain(cache())],
+                last(1).or(Some((1, true))),
+            ),
+        ];
+        for (number, (layers, expected)) in wrong.into_iter().enumerate() {
+            assert_eq!(refused(read_only, layers), expected, "{number} {read_only}");
+        }
+    }
+    let Err(error) = block_on(LayeredDisk::new(false, vec![plain(cache())])) else {
+        panic!("it was taken");
+    };
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.to_string().contains("layer 0"), "{error}");
+    assert!(
+        why.contains("only copy") && why.contains("write_through"),
+        "{why}"
+    );
 }
 
 #[test]

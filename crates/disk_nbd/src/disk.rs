@@ -6,7 +6,8 @@ use crate::properties::Properties;
 use crate::{NbdUri, connect, status};
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{
-    BlockExtent, BlockState, BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior, zeroes,
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, DiskIo, Persistence,
+    UnmapBehavior, zeroes,
 };
 use inspect::Inspect;
 use nbd_protocol::{Command, command_flag};
@@ -140,6 +141,11 @@ impl DiskIo for NbdDisk {
 
     /// None: a server says nothing that stays with the content.
     fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    /// None: a server says nothing that changes with the content, and others may write what it serves.
+    fn content_stamp(&self) -> Option<ContentStamp> {
         None
     }
 

@@ -9,7 +9,8 @@ use clock::Clock;
 use disk_backend::check::Intent;
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{
-    BlockExtent, BlockState, BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior,
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, DiskIo, Persistence,
+    UnmapBehavior,
 };
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -98,6 +99,10 @@ impl DiskIo for SimDisk {
     }
 
     fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
         None
     }
 

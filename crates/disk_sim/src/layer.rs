@@ -7,7 +7,9 @@ use crate::options::SimOptions;
 use crate::store::{Store, pieces};
 use clock::Clock;
 use disk_backend::check::Intent;
-use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, Persistence, UnmapBehavior,
+};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -127,6 +129,10 @@ impl LayerIo for SimLayer {
         None
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        None
+    }
+
     fn physical_sector_size(&self) -> u32 {
         self.0.options.sector_size
     }
@@ -145,6 +151,10 @@ impl LayerIo for SimLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         self.0.options.atomic_write_sectors
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        false
     }
 
     fn expect_read(&self, _: u64, _: usize) {}
@@ -277,6 +287,8 @@ impl LayerIo for SimLayer {
         self.1.0.store(is_first, Ordering::Release);
         is_first
     }
+
+    fn lower_shrank(&self, _sector_count: u64) {}
 
     async fn drain(&self) {
         self.0.state().settle(0..u64::MAX);

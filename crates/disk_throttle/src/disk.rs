@@ -3,7 +3,9 @@
 use crate::group::{Core, ThrottleGroup};
 use crate::schedule::{Cost, Member};
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockStatus, ContentStamp, Disk, DiskError, DiskIo, Persistence, UnmapBehavior,
+};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::sync::Arc;
@@ -96,6 +98,10 @@ impl DiskIo for ThrottleDisk {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.below.disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.below.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {

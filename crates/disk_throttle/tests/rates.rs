@@ -5,7 +5,8 @@ mod common;
 mod world;
 
 use common::{REQUESTS, Request, Running};
-use disk_backend::{DiskError, DiskIo};
+use disk_backend::{Disk, DiskError, DiskIo};
+use disk_contract::ProbeLog;
 use disk_throttle::{Limits, ThrottleDisk};
 use futures_lite::future::block_on;
 use std::time::Duration;
@@ -102,6 +103,15 @@ fn a_debt_of_bytes_does_not_hold_up_what_takes_none() {
     assert!(Begun::unmap(&disk).is_done());
     block_on(disk.write_zeroes(0, 8, false, true, true)).unwrap();
     assert!(!Begun::write(&disk, 1).is_done());
+}
+
+#[test]
+fn the_content_is_what_it_is_of_below() {
+    let world = World::new(operations(1, 1));
+    let below = Disk::new(common::probe(&ProbeLog::default()).read_only()).unwrap();
+    assert!(below.content_stamp().is_some());
+    let disk = Disk::new(ThrottleDisk::new(below.clone(), &world.group)).unwrap();
+    assert_eq!(disk.content_stamp(), below.content_stamp());
 }
 
 #[test]

@@ -11,7 +11,8 @@ use disk_layered::{DiskLayerMetadata, LayerAttach};
 
 /// A [`DurableLayer`] to be. What it lies on is recorded, and found again the next time.
 ///
-/// A layer that keeps changes is refused above anything else than what it was made for, unless it is forced. A cache is emptied
+/// A layer that keeps changes is refused above anything else than what it was made for, and above that if its content has changed, as far as it
+/// has a [stamp](disk_backend::ContentStamp), unless it is forced. A cache is emptied
 /// then, and also if it cannot be opened, or if it is written through and was not closed: its only trace is a warning. Nothing else is
 /// written over: a layer is made only of a store that holds nothing.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl LazyDurableLayer {
         self
     }
 
-    /// Above whatever it is put on: that is recorded from then on.
+    /// Above whatever it is put on: that is recorded before the first change is made above it, and when the layer is closed.
     #[must_use]
     pub fn forced(mut self) -> Self {
         self.force = true;
@@ -95,13 +96,15 @@ impl LazyDurableLayer {
     }
 
     /// What is wrong with what was found, if it is.
-    fn objection(&self, found: &Superblock, lower: &Binding) -> Option<String> {
+    fn objection(&self, found: &Superblock, lower: &Binding) -> Option<OpenError> {
         let is_unclean = self.role == Role::WriteThrough && found.is_in_use;
         if is_unclean {
-            return Some("it was not closed".to_owned());
+            return Some(OpenError::NotClosed);
         }
-        let is_bound = found.binding == Binding::Unknown || found.binding.is_same(lower);
-        (!is_bound && !self.force).then(|| format!("it was made for {}", found.binding))
+        match self.force {
+            true => None,
+            false => found.binding.objection(lower),
+        }
     }
 
     /// Opens what the store holds. Nothing is written.
@@ -119,13 +122,8 @@ impl LazyDurableLayer {
         }
         let useless = |reason| Ok(Held::Useless(reason, Some(found.layout)));
         match self.objection(&found, lower) {
-            Some(reason) if self.is_cache() => return useless(reason),
-            Some(_) => {
-                return Err(OpenError::Bound {
-                    recorded: found.binding.to_string(),
-                    found: lower.to_string(),
-                });
-            }
+            Some(reason) if self.is_cache() => return useless(reason.to_string()),
+            Some(error) => return Err(error),
             None => {}
         }
         match DurableLayer::open(self.store.clone(), &self.options).await {
@@ -184,7 +182,11 @@ impl LayerAttach for LazyDurableLayer {
         if let Some(lower) = lower {
             layer.core().lower_mark(lower.sector_count);
         }
-        layer.bind(binding);
+        let recorded = layer.core().journal.superblock().binding;
+        layer.bind(match self.force {
+            true => binding,
+            false => recorded.learnt(binding),
+        });
         Ok(layer)
     }
 }
@@ -199,21 +201,45 @@ impl Binding {
             disk_id: lower.disk_id,
             sector_count: lower.sector_count,
             sector_size: lower.sector_size,
-            stamp: [0; 32],
+            stamp: lower.content_stamp,
         })
     }
 
-    /// Whether it may be the same. Where one has no identity, or no stamp, the rest tells.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let (Self::Disk(one), Self::Disk(other)) = (self, other) else {
-            return self == other;
+    /// Why this, which is recorded, cannot be what was found. Where one has no identity, or no stamp, the rest tells.
+    pub(crate) fn objection(&self, found: &Self) -> Option<OpenError> {
+        let (Self::Disk(one), Self::Disk(other)) = (self, found) else {
+            let is_same = *self == Self::Unknown || self == found;
+            return (!is_same).then(|| self.bound(found));
         };
-        let has_stamps = one.stamp != [0; 32] && other.stamp != [0; 32];
         let ids = one.disk_id.zip(other.disk_id);
-        one.sector_count == other.sector_count
+        let is_same = one.sector_count == other.sector_count
             && one.sector_size == other.sector_size
-            && ids.is_none_or(|(one, other)| one == other)
-            && (!has_stamps || one.stamp == other.stamp)
+            && ids.is_none_or(|(one, other)| one == other);
+        if !is_same {
+            return Some(self.bound(found));
+        }
+        let (recorded, found) = one.stamp.zip(other.stamp)?;
+        (recorded != found).then_some(OpenError::Changed { recorded, found })
+    }
+
+    fn bound(&self, found: &Self) -> OpenError {
+        OpenError::Bound {
+            recorded: self.to_string(),
+            found: found.to_string(),
+        }
+    }
+
+    /// What is to be recorded, this having been recorded, and `found` being no other. What is not known this time is not forgotten: else
+    /// whatever came next would be taken for the same.
+    fn learnt(self, found: Self) -> Self {
+        let (Self::Disk(recorded), Self::Disk(found)) = (self, found) else {
+            return found;
+        };
+        Self::Disk(LowerDisk {
+            disk_id: found.disk_id.or(recorded.disk_id),
+            stamp: found.stamp.or(recorded.stamp),
+            ..found
+        })
     }
 }
 
@@ -225,8 +251,11 @@ impl std::fmt::Display for Binding {
             Self::Disk(lower) => {
                 let (count, size) = (lower.sector_count, lower.sector_size);
                 write!(f, "a disk of {count} sectors of {size} bytes")?;
-                match lower.disk_id {
-                    Some(id) => write!(f, " with the identity {:032x}", u128::from_be_bytes(id)),
+                if let Some(id) = lower.disk_id {
+                    write!(f, " with the identity {:032x}", u128::from_be_bytes(id))?;
+                }
+                match lower.stamp {
+                    Some(stamp) => write!(f, " with the content stamp \"{stamp}\""),
                     None => Ok(()),
                 }
             }

@@ -69,6 +69,10 @@ impl Core {
         })
     }
 
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
     pub(crate) fn sector_count(&self) -> u64 {
         self.sector_count.load(Ordering::Acquire)
     }

@@ -1,7 +1,7 @@
 //! Why a layer cannot be made, or not opened.
 
 use crate::format::Role;
-use disk_backend::DiskError;
+use disk_backend::{ContentStamp, DiskError};
 
 /// Why a store cannot be made into a layer.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +115,7 @@ pub enum OpenError {
     /// An entry of the log that was durable is not whole any more.
     #[error(
         "the log is damaged: what begins at byte {0} of the store was durable, and cannot be read; changes that were flushed are lost: \
-         restore the layer from a copy"
+         restore the layer from a copy, or accept the loss (`platter layer check --repair --accept-loss`)"
     )]
     LogRot(u64),
     /// A sector of the store may be torn by a crash (C11).
@@ -125,7 +125,8 @@ pub enum OpenError {
     Torn,
     /// It lies on something else than it did.
     #[error(
-        "the layer was made for another lower disk ({recorded}), and now lies on {found}: force it, or give it its own"
+        "the layer was made for another lower disk ({recorded}), and now lies on {found}: give it its own, or, if what it holds goes with \
+         this one as well, force it once (\"force\": true, `force=true`), and it is made for this one"
     )]
     Bound {
         /// What is recorded.
@@ -133,6 +134,21 @@ pub enum OpenError {
         /// What was found.
         found: String,
     },
+    /// What it lies on has another content than it had.
+    #[error(
+        "the disk below was changed since the layer was last used above it: its content stamp was \"{recorded}\", and is \"{found}\". Put the \
+         layer above the disk as it was. If that was only copied, copy it with its times (`cp --preserve=timestamps`); or, if what the layer \
+         holds goes with the disk as it is, force it once (\"force\": true, `force=true`), and it is made for that"
+    )]
+    Changed {
+        /// What is recorded.
+        recorded: ContentStamp,
+        /// What was found.
+        found: ContentStamp,
+    },
+    /// It is a copy that may be another than what it was written through to.
+    #[error("it was not closed, and may hold something else than what it was written through to")]
+    NotClosed,
     /// It is used for something else than it was made for.
     #[error(
         "the layer is {recorded}, and was to be used as {asked}: say what it is, or give another store"
@@ -143,6 +159,11 @@ pub enum OpenError {
         /// What was asked for.
         asked: Role,
     },
+    /// It is a copy, which is not salvaged.
+    #[error(
+        "the layer is {0}, and whatever is wrong with it, it is emptied and filled again when it is used: there is nothing to salvage"
+    )]
+    NothingToSalvage(Role),
     /// Whoever watched asked for the end.
     #[error("it was stopped before all was looked at")]
     Stopped,

@@ -69,6 +69,8 @@ struct State {
     logged: Sizes,
     /// D4
     is_unsure: bool,
+    /// Whether the layer lies on something else than the store says.
+    is_rebound: bool,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +114,7 @@ impl Journal {
             sequence: recovered.sequence,
             logged: recovered.sizes,
             is_unsure: false,
+            is_rebound: false,
         };
         Self {
             images: Mutex::new(recovered.images),
@@ -128,9 +131,15 @@ impl Journal {
         self.state.lock().superblock
     }
 
-    /// Records what the layer lies on, with the next superblock.
+    /// Records what the layer lies on, with the next superblock: that of the first change, before it is made, or of a clean end.
     pub(crate) fn bind(&self, binding: Binding) {
-        self.state.lock().superblock.binding = binding;
+        let mut state = self.state.lock();
+        state.is_rebound |= state.superblock.binding != binding;
+        state.superblock.binding = binding;
+    }
+
+    fn is_rebound(&self) -> bool {
+        self.state.lock().is_rebound
     }
 
     pub(crate) fn image_of(&self, stripe: u64) -> Option<ImagePlace> {
@@ -238,7 +247,7 @@ pub(crate) async fn close(core: &Arc<Core>) -> Result<(), DiskError> {
         queue.push(Box::pin(async move {
             let core = core_too;
             flush_now(&core).await?;
-            if !core.journal.is_in_use() {
+            if !core.journal.is_in_use() && !core.journal.is_rebound() {
                 return Ok(());
             }
             // D9
@@ -420,6 +429,7 @@ async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), 
     state.superblock = superblock;
     state.position = 0;
     state.is_unsure = false;
+    state.is_rebound = false;
     Ok(())
 }
 

@@ -1,11 +1,11 @@
 //! The layer.
 
 use crate::core::Core;
-use crate::format::{Binding, Layout};
+use crate::format::{Binding, Layout, Role};
 use crate::journal;
 use crate::page::Clear;
 use crate::resize::resize;
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -101,6 +101,11 @@ impl LayerIo for DurableLayer {
         Some(self.core.layer_id)
     }
 
+    /// That of the store, which nobody writes then.
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.core.store.content_stamp()
+    }
+
     fn physical_sector_size(&self) -> u32 {
         self.core.store.physical_sector_size()
     }
@@ -119,6 +124,11 @@ impl LayerIo for DurableLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    /// As a cache it is, when it was put above something else, is damaged, or was written through and not closed.
+    fn may_be_emptied(&self) -> bool {
+        self.core.role() != Role::Overlay
     }
 
     async fn read(
@@ -214,6 +224,10 @@ impl LayerIo for DurableLayer {
         true
     }
 
+    fn lower_shrank(&self, sector_count: u64) {
+        self.core.lower_mark(sector_count);
+    }
+
     async fn drain(&self) {
         self.core.drain().await;
     }
@@ -248,7 +262,9 @@ impl WriteNoOverwrite for Fill<'_> {
         self.0.fill(buffers, sector).await
     }
 
-    /// A fill of the store takes waiting.
+    /// Never: a file takes no write without waiting, since the kernel could not be made to give back a part that it has taken of one
+    /// (`FileDisk::try_write`), and so there would be nothing to gain but for stores in memory. What it costs: where what lies below
+    /// can be read at once, a miss reads it twice, beside a fill that goes through the kernel.
     fn try_write_no_overwrite(&self, _buffers: &RequestBuffers<'_>, _sector: u64) -> bool {
         false
     }

@@ -49,6 +49,7 @@ mod page;
 mod read;
 mod resize;
 mod resolve;
+mod salvage;
 
 pub use attach::LazyDurableLayer;
 pub use create::{FormatOptions, format, format_with};
@@ -59,3 +60,4 @@ pub use look::{CheckReport, Condition, Damage, LayerInfo, Run, RunState, check, 
 pub use mend::{Compacted, compact, repair, resize};
 pub use open::DurableOptions;
 pub use resolve::{DurableLayerHandle, DurableRole};
+pub use salvage::{Loss, loss, salvage};

@@ -185,7 +185,7 @@ fn scan(log: &[u8], superblock: &Superblock) -> Result<Recovered, OpenError> {
 }
 
 /// Whether an entry was written into this log after one with this sequence number.
-fn is_later(entry: &Entry, superblock: &Superblock, sequence: u64) -> bool {
+pub(crate) fn is_later(entry: &Entry, superblock: &Superblock, sequence: u64) -> bool {
     entry.log_generation == superblock.log_generation
         && entry.epoch == superblock.epoch
         && entry.sequence > sequence

@@ -25,7 +25,7 @@ pub struct DurableLayerHandle {
     /// The size of the layer when it is made; that of the layer below, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// Take it above another disk than the one it was made for. From then on it is made for that.
+    /// Take it above another disk than the one it was made for, or above one that was changed since. From then on it is made for that.
     #[serde(default)]
     pub force: bool,
     /// What may be kept in memory of which sectors there are, about; 16M, if not given.

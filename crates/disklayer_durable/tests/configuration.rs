@@ -113,6 +113,30 @@ fn what_it_is_for_goes_with_how_it_is_used() {
     }
 }
 
+/// Written through to, it would be the last to hold what is written.
+#[test]
+fn a_cache_is_not_what_is_written_through_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let layer = |name: &str, role: &str| {
+        std::fs::write(directory.path().join(name), [0; 4096]).unwrap();
+        json!({
+            "type": "durable", "store": { "type": "file", "path": name }, "create": true, "role": role,
+            role: true,
+        })
+    };
+    let layers = json!([
+        layer("a.plt", "write_through"),
+        layer("b.plt", "read_cache"),
+        { "type": "ram", "size": "1M" }
+    ]);
+    let json = json!({ "type": "layered", "layers": layers }).to_string();
+    let opened = block_on(disk_resolver::open_disk(&json, directory.path(), false));
+    let error = opened.unwrap_err().to_string();
+    for expected in ["layers[1]", "only copy", "\"role\": \"overlay\""] {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
 #[test]
 fn a_size_is_so_many_whole_sectors() {
     for size in [0, 1, 511, 700, 1025] {

@@ -31,6 +31,7 @@ async fn bytes_of(store: &Disk) -> Vec<u8> {
 fn lower() -> Option<DiskLayerMetadata> {
     Some(DiskLayerMetadata {
         disk_id: Some([3; 16]),
+        content_stamp: None,
         sector_size: 512,
         sector_count: 50,
         physical_sector_size: 512,

@@ -6,10 +6,14 @@ use clock::Clock;
 use common::{few_pages, layer_on, store, tight};
 use disk_backend::{Disk, DiskError};
 use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
-use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo, SectorBitmap, SectorMarker};
+use disk_layered::{
+    DiskLayer, DiskLayerMetadata, InvalidLayer, InvalidLayeredDisk, LayerAttach,
+    LayerConfiguration, LayerIo, LayeredDisk, SectorBitmap, SectorMarker,
+};
 use disklayer_durable::{
     DurableLayer, DurableOptions, FormatOptions, LazyDurableLayer, OpenError, Role, format, info,
 };
+use disklayer_ram::RamDiskLayer;
 use futures_lite::future::{block_on, yield_now, zip};
 use scsi_buffers::HostBuffers;
 
@@ -48,6 +52,7 @@ async fn flip(store: &Disk, offset: u64) {
 fn lower(sector_count: u64) -> DiskLayerMetadata {
     DiskLayerMetadata {
         disk_id: Some([3; 16]),
+        content_stamp: None,
         sector_size: 512,
         sector_count,
         physical_sector_size: 512,
@@ -262,6 +267,67 @@ fn a_cache_is_emptied_where_an_overlay_is_refused() {
             flip(&store, 60).await;
             flip(&store, 4096 + 60).await;
             lazy(role).attach(Some(lower(50))).await.unwrap();
+        }
+    });
+}
+
+fn lazily(layer: LazyDurableLayer) -> LayerConfiguration {
+    LayerConfiguration::new(DiskLayer::new(layer))
+}
+
+fn ram(sector_count: u64) -> LayerConfiguration {
+    let ram = RamDiskLayer::new(sector_count * 512).unwrap();
+    LayerConfiguration::new(DiskLayer::new(ram))
+}
+
+/// However it came into the stack: who links the crates has no configuration that could be looked at before.
+#[test]
+fn a_stack_has_no_cache_that_would_hold_the_only_copy() {
+    block_on(async {
+        for role in [Role::ReadCache, Role::WriteThrough] {
+            let store = store(1, 512).await;
+            let cache = async || {
+                let mut options = tight(50, 512);
+                options.role = role;
+                format(&store, &options).await.unwrap();
+                lazily(LazyDurableLayer::new(store.clone()).with_role(role))
+            };
+            let mut top = cache().await;
+            top.read_cache = true;
+            let refused = LayeredDisk::new(false, vec![top, ram(50)]).await;
+            let Err(InvalidLayeredDisk::Layer { index: 0, error }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert!(matches!(error, InvalidLayer::OnlyCopy), "{error}");
+            let layers = vec![ram(50), cache().await, ram(50)];
+            LayeredDisk::new(false, layers).await.unwrap();
+            let mut top = cache().await;
+            top.write_through = true;
+            LayeredDisk::new(false, vec![top, ram(50)]).await.unwrap();
+        }
+    });
+}
+
+/// The overlay lies on what the cache is a copy of.
+#[test]
+fn an_overlay_is_not_refused_because_a_cache_below_it_was_made_anew() {
+    block_on(async {
+        let (overlay, cache) = (store(1, 512).await, store(1, 512).await);
+        for _ in 0..2 {
+            let mut options = tight(50, 512);
+            options.role = Role::ReadCache;
+            format(&cache, &options).await.unwrap();
+            let mut middle =
+                lazily(LazyDurableLayer::new(cache.clone()).with_role(Role::ReadCache));
+            middle.read_cache = true;
+            let top = LazyDurableLayer::new(overlay.clone()).created(tight(0, 512));
+            let disk = LayeredDisk::new(false, vec![lazily(top), middle, ram(50)]).await;
+            let disk = Disk::new(disk.unwrap()).unwrap();
+            let host = HostBuffers::from_ref(&[7; 512]);
+            disk.write_vectored(&host.buffers(), 3, false)
+                .await
+                .unwrap();
+            disk.close().await.unwrap();
         }
     });
 }

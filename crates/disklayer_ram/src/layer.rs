@@ -2,7 +2,7 @@
 
 use crate::RamDiskError;
 use crate::store::{PageCount, Store};
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
     DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead,
     WriteNoOverwrite,
@@ -106,6 +106,10 @@ impl LayerIo for RamDiskLayer {
         None
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        None
+    }
+
     /// Memory is taken by the page, so a smaller write costs a whole one.
     fn physical_sector_size(&self) -> u32 {
         self.sector_size().max(guestmem::PAGE_SIZE_BYTES as u32)
@@ -125,6 +129,10 @@ impl LayerIo for RamDiskLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        false
     }
 
     fn expect_read(&self, sector: u64, len: usize) {
@@ -217,6 +225,9 @@ impl LayerIo for RamDiskLayer {
     fn watch(&self, watch: &LayerWatch) -> bool {
         self.store.watch(watch)
     }
+
+    /// It is gone with the stack, which remembers it.
+    fn lower_shrank(&self, _sector_count: u64) {}
 
     /// Every operation ends with its future.
     async fn drain(&self) {}

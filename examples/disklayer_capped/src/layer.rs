@@ -1,7 +1,7 @@
 //! The layer, and the layer to be.
 
 use crate::content::Content;
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{
     DiskLayerMetadata, LayerAttach, LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead,
     WriteNoOverwrite,
@@ -90,6 +90,10 @@ impl LayerIo for CappedLayer {
         None
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        None
+    }
+
     fn physical_sector_size(&self) -> u32 {
         self.sector_size
     }
@@ -108,6 +112,10 @@ impl LayerIo for CappedLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        false
     }
 
     fn expect_read(&self, _: u64, _: usize) {}
@@ -197,6 +205,9 @@ impl LayerIo for CappedLayer {
     fn watch(&self, _watch: &LayerWatch) -> bool {
         true
     }
+
+    /// It is gone with the stack, which remembers it.
+    fn lower_shrank(&self, _sector_count: u64) {}
 
     /// Every operation ends with its future.
     async fn drain(&self) {}

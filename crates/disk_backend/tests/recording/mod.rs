@@ -4,7 +4,9 @@
 use disk_backend::pr::{
     PersistentReservation, ReservationCapabilities, ReservationReport, ReservationType,
 };
-use disk_backend::{BlockStatus, Disk, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockStatus, ContentStamp, Disk, DiskError, DiskIo, Persistence, UnmapBehavior,
+};
 use scsi_buffers::RequestBuffers;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,6 +68,10 @@ impl DiskIo for RecordingDisk {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         Some([0xab; 16])
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        ContentStamp::from_text("recorded")
     }
 
     fn physical_sector_size(&self) -> u32 {

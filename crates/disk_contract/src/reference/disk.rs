@@ -6,7 +6,8 @@ use crate::spec::is_zero;
 use disk_backend::check::{Intent, Limits};
 use disk_backend::pr::PersistentReservation;
 use disk_backend::{
-    BlockExtent, BlockState, BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior,
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, DiskIo, Persistence,
+    UnmapBehavior,
 };
 use guestmem::{MemoryRead, MemoryWrite};
 use inspect::Inspect;
@@ -108,6 +109,10 @@ impl DiskIo for ReferenceDisk {
     }
 
     fn disk_id(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
         None
     }
 

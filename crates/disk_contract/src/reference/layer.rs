@@ -2,7 +2,9 @@
 
 use super::size::Resized;
 use crate::LayerSpec;
-use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError, Persistence, UnmapBehavior};
+use disk_backend::{
+    BlockExtent, BlockState, BlockStatus, ContentStamp, DiskError, Persistence, UnmapBehavior,
+};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use guestmem::{MemoryRead, MemoryWrite};
 use inspect::Inspect;
@@ -164,6 +166,10 @@ impl LayerIo for ReferenceLayer {
         None
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        None
+    }
+
     fn physical_sector_size(&self) -> u32 {
         self.sector_size
     }
@@ -182,6 +188,10 @@ impl LayerIo for ReferenceLayer {
 
     fn atomic_write_sectors(&self) -> u32 {
         1
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        false
     }
 
     fn expect_read(&self, _: u64, _: usize) {}
@@ -306,6 +316,8 @@ impl LayerIo for ReferenceLayer {
     fn watch(&self, _watch: &LayerWatch) -> bool {
         false
     }
+
+    fn lower_shrank(&self, _sector_count: u64) {}
 
     async fn drain(&self) {}
 

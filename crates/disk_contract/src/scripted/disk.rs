@@ -3,7 +3,7 @@
 use super::{Operation, Script};
 use crate::ReferenceDisk;
 use disk_backend::pr::PersistentReservation;
-use disk_backend::{BlockStatus, DiskError, DiskIo, Persistence, UnmapBehavior};
+use disk_backend::{BlockStatus, ContentStamp, DiskError, DiskIo, Persistence, UnmapBehavior};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::sync::Arc;
@@ -61,6 +61,10 @@ impl<D: DiskIo> DiskIo for ScriptedDisk<D> {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.inner.disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.inner.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {

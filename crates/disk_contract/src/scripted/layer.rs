@@ -2,7 +2,7 @@
 
 use super::{Operation, Script};
 use crate::ReferenceLayer;
-use disk_backend::{DiskError, Persistence, UnmapBehavior};
+use disk_backend::{ContentStamp, DiskError, Persistence, UnmapBehavior};
 use disk_layered::{LayerIo, LayerStatus, LayerWatch, SectorMarker, TryRead, WriteNoOverwrite};
 use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
@@ -63,6 +63,10 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
         self.inner.disk_id()
     }
 
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.inner.content_stamp()
+    }
+
     fn physical_sector_size(&self) -> u32 {
         self.inner.physical_sector_size()
     }
@@ -81,6 +85,10 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
 
     fn atomic_write_sectors(&self) -> u32 {
         self.inner.atomic_write_sectors()
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        self.inner.may_be_emptied()
     }
 
     fn expect_read(&self, _: u64, _: usize) {}
@@ -179,6 +187,10 @@ impl<L: LayerIo> LayerIo for ScriptedLayer<L> {
     /// Tests change the layer inside by handles of their own, and want to see each request.
     fn watch(&self, _watch: &LayerWatch) -> bool {
         false
+    }
+
+    fn lower_shrank(&self, sector_count: u64) {
+        self.inner.lower_shrank(sector_count);
     }
 
     async fn drain(&self) {

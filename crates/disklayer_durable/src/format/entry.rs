@@ -63,6 +63,13 @@ impl Entry {
         Some((entry, &rest[images.len()..]))
     }
 
+    /// Whether a block is the image of this number that an entry was written with, by its header, which is whole.
+    pub(crate) fn is_image(header: &Block, index: usize, image: &Block) -> bool {
+        let bytes = EntryBytes::ref_from_bytes(header).expect("a block has this length");
+        let checksum = bytes.checksums.get(index);
+        is_sealed(image) && checksum.is_some_and(|checksum| checksum.get() == seal_of(image))
+    }
+
     /// An entry by its header, if that is whole; its images may not be.
     pub(crate) fn decode_header(block: &Block) -> Option<Self> {
         let bytes = EntryBytes::ref_from_bytes(block).expect("a block has this length");

@@ -2,6 +2,7 @@
 
 use super::table::SuperblockBytes;
 use super::{Block, INCOMPATIBLE_KNOWN, Layout, MAGIC, VERSION, is_sealed, seal};
+use disk_backend::ContentStamp;
 use std::fmt;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -51,8 +52,8 @@ pub struct LowerDisk {
     pub sector_count: u64,
     /// Its sector size in bytes.
     pub sector_size: u32,
-    /// Stands for its content, where the lower disk can say; else zeros.
-    pub stamp: [u8; 32],
+    /// Stands for its content, where the lower disk can say.
+    pub stamp: Option<ContentStamp>,
 }
 
 /// What a layer lies on.
@@ -138,7 +139,7 @@ impl Superblock {
                 bytes.lower_id = lower.disk_id.unwrap_or_default();
                 bytes.lower_sector_size = lower.sector_size.into();
                 bytes.lower_sector_count = lower.sector_count.into();
-                bytes.lower_stamp = lower.stamp;
+                bytes.lower_stamp = lower.stamp.map_or([0; 32], |stamp| *stamp.as_bytes());
             }
         }
         let mut block = [0; super::BLOCK_BYTES];
@@ -225,6 +226,6 @@ fn binding(bytes: &SuperblockBytes) -> Result<Binding, BadSuperblock> {
         disk_id,
         sector_count: bytes.lower_sector_count.get(),
         sector_size: bytes.lower_sector_size.get(),
-        stamp: bytes.lower_stamp,
+        stamp: ContentStamp::new(bytes.lower_stamp),
     }))
 }

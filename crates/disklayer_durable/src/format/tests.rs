@@ -1,6 +1,7 @@
 //! What is written is read back, and nothing else is believed.
 
 use super::*;
+use disk_backend::ContentStamp;
 use proptest::prelude::*;
 
 fn layout() -> Layout {
@@ -23,7 +24,7 @@ fn superblock() -> Superblock {
             disk_id: Some([3; 16]),
             sector_count: 50,
             sector_size: 512,
-            stamp: [4; 32],
+            stamp: ContentStamp::new([4; 32]),
         }),
     }
 }
@@ -34,7 +35,7 @@ fn a_superblock_is_read_as_it_was_written() {
         disk_id: None,
         sector_count: 1,
         sector_size: 4096,
-        stamp: [0; 32],
+        stamp: None,
     };
     for binding in [
         Binding::Unknown,

@@ -125,6 +125,10 @@ pub(crate) struct LayerCheckArgs {
     #[arg(long)]
     pub(crate) repair: bool,
 
+    /// Also make an overlay one that can be opened where something of it is lost, and say what that costs; a check without it says that before
+    #[arg(long, requires = "repair")]
+    pub(crate) accept_loss: bool,
+
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
 }

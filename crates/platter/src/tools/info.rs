@@ -132,6 +132,7 @@ impl Info {
             "optimal_unmap_sectors": self.disk.optimal_unmap_sectors(),
             "atomic_write_bytes": self.atomic_write_bytes(),
             "disk_id": self.disk_id(),
+            "content_stamp": self.disk.content_stamp().map(|stamp| stamp.to_string()),
             "allocated": allocated,
             "layers": layers,
         })

@@ -214,12 +214,97 @@ fn damage_is_told_with_its_place_and_a_superblock_is_mended() {
     let place = ["store_offset", "lost_offset", "lost_bytes"].map(|key| damage[key].clone());
     assert_eq!(place, [json!(page), json!(4 * MIB), json!(4 * MIB)]);
     assert_eq!(condition(folder.path(), &["--repair", "vm.plt"]), damaged);
+    // What it would cost to have it back, and then what it has cost. All that was there is data, which looks like it.
+    let guessed = json!([{ "offset": 4 * MIB, "length": 4 * MIB }]);
+    assert_eq!(report["loss"]["guessed"], guessed);
+    let accepting = ["check", "--json", "--repair", "--accept-loss", "vm.plt"];
+    let report = json_of(folder.path(), 0, &accepting);
+    let told = ["condition", "repaired", "data_bytes"].map(|key| report[key].clone());
+    assert_eq!(told, [json!("clean"), json!(true), json!(4096)]);
+    assert_eq!(report["loss"]["guessed"], guessed);
+    let report = json_of(folder.path(), 0, &accepting);
+    assert_eq!(
+        (&report["loss"], &report["repaired"]),
+        (&json!(null), &json!(false))
+    );
 
     flip(77);
     flip(4096 + 77);
     let report = json_of(folder.path(), 6, &["check", "--json", "vm.plt"]);
     let what = report["damage"][0]["what"].as_str().unwrap();
     assert!(what.contains("both superblocks"), "{what}");
+}
+
+#[test]
+fn an_overlay_whose_log_has_rotten_is_opened_when_the_loss_is_accepted() {
+    use std::os::unix::fs::FileExt;
+    let (folder, mut expected) = folder_with_base();
+    let stack = [
+        "--layer",
+        "durable:vm.plt,create=true",
+        "--layer",
+        "file:base.raw,ro",
+    ];
+    let daemon = Daemon::serve_in(folder, stack);
+    let mut client = daemon.client();
+    // Three entries of the log, of a stripe each; the last is about that of the first one again.
+    for (mib, value) in [(1, 1), (5, 2), (2, 3)] {
+        client.write(mib * MIB, &[value; 4096]);
+        let flushed = client.request(command::FLUSH, 0, 0, &[]);
+        flushed.expect("a flush succeeds");
+        expected[(mib * MIB) as usize..][..4096].fill(value);
+    }
+    daemon.signal(Signal::KILL);
+    let (_, _, folder) = daemon.wait();
+    let path = folder.path().join("vm.plt");
+    let file = std::fs::File::options().read(true).write(true).open(path);
+    // The second entry: two blocks behind the first one, where the log begins.
+    file.unwrap()
+        .write_all_at(&[0xff], 8192 + 2 * 4096 + 20)
+        .unwrap();
+
+    let told = layer(folder.path(), &["check", "vm.plt"]);
+    assert_eq!(told.status.code(), Some(6), "{}", told.stderr);
+    let place = format!("at byte {}", 8192 + 2 * 4096);
+    for expected in [&*place, "--repair --accept-loss", "from offset 4194304"] {
+        assert!(
+            told.stdout.contains(expected),
+            "{expected}: {}",
+            told.stdout
+        );
+    }
+    let refused = layer(folder.path(), &["check", "--accept-loss", "vm.plt"]);
+    assert_eq!(refused.status.code(), Some(2), "it is a way to repair");
+    let refused = outcome(
+        platter(folder.path())
+            .args(["serve", "--run", "true"])
+            .args(stack),
+    );
+    assert_eq!(refused.status.code(), Some(3), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--accept-loss"),
+        "{}",
+        refused.stderr
+    );
+    // Without the consent nothing is done.
+    let told = layer(folder.path(), &["check", "--repair", "vm.plt"]);
+    assert_eq!(told.status.code(), Some(6), "{}", told.stdout);
+    let report = json_of(
+        folder.path(),
+        0,
+        &["check", "--json", "--repair", "--accept-loss", "vm.plt"],
+    );
+    let old = json!([{ "offset": 4 * MIB, "length": 12 * MIB }]);
+    assert_eq!(report["loss"]["old"], old);
+    assert_eq!(report["condition"], "clean");
+
+    // What the lost entry was about is what lies below.
+    let base = read(&folder.path().join("base.raw"));
+    let at = 5 * MIB as usize;
+    expected[at..at + 4096].copy_from_slice(&base[at..at + 4096]);
+    let daemon = Daemon::serve_in(folder, stack);
+    assert_same_bytes(&daemon.client().read(0, 16 * MIB as u32), &expected);
+    daemon.stop();
 }
 
 #[test]

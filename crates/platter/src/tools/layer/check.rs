@@ -6,10 +6,14 @@ use crate::connect::Bytes;
 use crate::exit::{DAMAGED, Failure, NOT_CLOSED, chain};
 use crate::output;
 use crate::tools::watching::Watching;
-use disklayer_durable::{CheckReport, Condition, Damage, OpenError, check, repair};
+use disk_backend::DiskError;
+use disklayer_durable::{
+    CheckReport, Condition, Damage, Loss, OpenError, check, loss, repair, salvage,
+};
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::process::ExitCode;
 
 /// What is known after a check.
@@ -21,8 +25,13 @@ struct Outcome {
     report: Option<CheckReport>,
     /// What is damaged then.
     beyond: Option<String>,
+    /// What it costs to open it all the same, if that can be done; once it has been done, what it has cost.
+    loss: Option<Loss>,
     is_repaired: bool,
 }
+
+/// So many ranges are named in a text.
+const RANGES_MAX: usize = 16;
 
 /// Checks, and repairs if that is asked for.
 pub(super) fn run(args: &LayerCheckArgs) -> Result<ExitCode, Failure> {
@@ -30,17 +39,18 @@ pub(super) fn run(args: &LayerCheckArgs) -> Result<ExitCode, Failure> {
     let Some(mut outcome) = look(args, &watching)? else {
         return Ok(watching.exit_code().unwrap_or(ExitCode::FAILURE));
     };
-    let is_to_mend = outcome.condition != Condition::Clean && outcome.beyond.is_none();
-    if args.repair && is_to_mend {
+    let stopped = || watching.exit_code().unwrap_or(ExitCode::FAILURE);
+    if args.repair && outcome.is_to_mend(args.accept_loss) {
         let store = Store::open(&args.store.store, false)?;
-        block_on(repair(store.disk.clone())).map_err(|error| failed(&store.name, &error))?;
-        block_on(store.disk.close())
-            .map_err(|error| failed(&store.name, &OpenError::Store(error)))?;
+        let Some(lost) = mend(&store, &outcome, args.accept_loss, &watching)? else {
+            return Ok(stopped());
+        };
         drop(store);
         match look(args, &watching)? {
             Some(after) => outcome = after,
-            None => return Ok(watching.exit_code().unwrap_or(ExitCode::FAILURE)),
+            None => return Ok(stopped()),
         }
+        outcome.loss = lost.or(outcome.loss);
         outcome.is_repaired = true;
     }
     match (args.answer.json, args.answer.quiet) {
@@ -55,6 +65,29 @@ pub(super) fn run(args: &LayerCheckArgs) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Repairs, and salvages if need be and the loss is accepted; what that costs then. None if it was stopped.
+fn mend(
+    store: &Store,
+    outcome: &Outcome,
+    accepts_loss: bool,
+    watching: &Watching,
+) -> Result<Option<Option<Loss>>, Failure> {
+    let lost = if accepts_loss && outcome.has_lost() {
+        watching.begin_steps("salvaging");
+        let salvaged = block_on(salvage(&store.disk, |done, all| watching.step(done, all)));
+        watching.end();
+        match salvaged {
+            Err(OpenError::Stopped) => return Ok(None),
+            salvaged => Some(salvaged.map_err(|error| failed(&store.name, &error))?),
+        }
+    } else {
+        block_on(repair(store.disk.clone())).map_err(|error| failed(&store.name, &error))?;
+        None
+    };
+    block_on(store.disk.close()).map_err(|error| failed(&store.name, &OpenError::Store(error)))?;
+    Ok(Some(lost))
+}
+
 /// Looks at all of it, and writes nothing. None if it was stopped.
 fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, Failure> {
     let store = Store::open(&args.store.store, true)?;
@@ -67,6 +100,7 @@ fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, F
         condition: Condition::Damaged,
         report: None,
         beyond: None,
+        loss: None,
         is_repaired: false,
     };
     match checked {
@@ -75,6 +109,10 @@ fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, F
             outcome.report = Some(report);
         }
         Err(OpenError::Stopped) => return Ok(None),
+        // What the store has lost of the log.
+        Err(OpenError::Store(error @ DiskError::MediumError(..))) => {
+            outcome.beyond = Some(chain(&OpenError::Store(error)));
+        }
         // Not a layer, or not ours to judge.
         Err(
             error @ (OpenError::NotALayer
@@ -84,12 +122,82 @@ fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, F
         ) => return Err(failed(&store.name, &error)),
         Err(error) => outcome.beyond = Some(chain(&error)),
     }
+    if outcome.has_lost() {
+        watching.begin_steps("looking for what is left");
+        let found = block_on(loss(&store.disk, |done, all| watching.step(done, all)));
+        watching.end();
+        match found {
+            Err(OpenError::Stopped) => return Ok(None),
+            // Then there is nothing that could be done, and the check has said what is wrong.
+            found => outcome.loss = found.ok(),
+        }
+    }
     Ok(Some(outcome))
 }
 
 impl Outcome {
     fn bytes(&self, sectors: u64) -> u64 {
         sectors.saturating_mul(self.sector_size)
+    }
+
+    /// Whether something is lost that no repair brings back.
+    fn has_lost(&self) -> bool {
+        let report = self.report.as_ref();
+        let mut damage = report.into_iter().flat_map(|report| &report.damage);
+        self.beyond.is_some() || damage.any(|damage| damage.sectors.is_some())
+    }
+
+    /// Whether there is anything to do for a repair.
+    fn is_to_mend(&self, accepts_loss: bool) -> bool {
+        let is_open = self.condition != Condition::Clean && self.beyond.is_none();
+        is_open || accepts_loss && self.has_lost()
+    }
+
+    fn loss_json(&self, loss: &Loss) -> Value {
+        let ranges = |ranges: &[Range<u64>]| -> Vec<Value> {
+            let range = |range: &Range<u64>| {
+                let (offset, length) =
+                    (self.bytes(range.start), self.bytes(range.end - range.start));
+                json!({ "offset": offset, "length": length })
+            };
+            ranges.iter().map(range).collect()
+        };
+        json!({
+            "log_offset": loss.log_offset,
+            "old": ranges(&loss.old),
+            "guessed": ranges(&loss.guessed),
+        })
+    }
+
+    /// What is lost, in words; one line for each thing.
+    fn loss_lines(&self, loss: &Loss) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut add = |what: &str, ranges: &[Range<u64>]| {
+            if ranges.is_empty() {
+                return;
+            }
+            lines.push(what.to_owned());
+            for range in ranges.iter().take(RANGES_MAX) {
+                let (offset, len) = (self.bytes(range.start), self.bytes(range.end - range.start));
+                lines.push(format!("  {} from offset {offset}", Bytes(len)));
+            }
+            if ranges.len() > RANGES_MAX {
+                let more = ranges.len() - RANGES_MAX;
+                lines.push(format!("  and {more} more, which --json names"));
+            }
+        };
+        add(
+            "what was written there for the first time, or given up, may be forgotten though it was flushed:",
+            &loss.old,
+        );
+        add(
+            "of what is there nothing is known; it is taken for data where it is not zero:",
+            &loss.guessed,
+        );
+        if lines.is_empty() {
+            lines.push("nothing is lost: later records have all of it".to_owned());
+        }
+        lines
     }
 
     fn json(&self) -> Value {
@@ -106,6 +214,7 @@ impl Outcome {
                 Condition::Damaged => "damaged",
             },
             "repaired": self.is_repaired,
+            "loss": self.loss.as_ref().map(|loss| self.loss_json(loss)),
             "data_bytes": bytes(|report| report.data_sectors),
             "zero_bytes": bytes(|report| report.zero_sectors),
             "absent_bytes": bytes(|report| report.absent_sectors),
@@ -142,12 +251,13 @@ impl Outcome {
         };
         if let Some(beyond) = &self.beyond {
             line(beyond);
-            line("what it holds cannot be had; make a new one with `platter layer create --force`");
+            if self.loss.is_none() {
+                line(
+                    "what it holds cannot be had; make a new one with `platter layer create --force`",
+                );
+            }
         }
-        let Some(report) = &self.report else {
-            return text;
-        };
-        for damage in &report.damage {
+        for damage in self.report.iter().flat_map(|report| &report.damage) {
             let costs = damage.sectors.map(|(first, count)| {
                 let (offset, len) = (self.bytes(first), Bytes(self.bytes(count)));
                 format!("; {len} of the layer from offset {offset} cannot be read")
@@ -155,6 +265,15 @@ impl Outcome {
             let (at, what) = (damage.offset, &damage.what);
             line(&format!("at {at}: {what}{}", costs.unwrap_or_default()));
         }
+        if let Some(loss) = &self.loss {
+            if !self.is_repaired {
+                line("--repair --accept-loss makes it one that can be used, and then:");
+            }
+            self.loss_lines(loss).iter().for_each(|what| line(what));
+        }
+        let Some(report) = &self.report else {
+            return text;
+        };
         let may_help = report.damage.iter().any(|one| one.sectors.is_none());
         if may_help && !was_to_repair {
             line("--repair writes a superblock anew");

@@ -116,7 +116,7 @@ fn options(
             disk_id: lower.disk_id(),
             sector_count: lower.sector_count(),
             sector_size: lower.sector_size(),
-            stamp: [0; 32],
+            stamp: lower.content_stamp(),
         });
     }
     match options.store_bytes(sector_size) {

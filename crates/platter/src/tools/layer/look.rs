@@ -41,6 +41,7 @@ fn binding(binding: &Binding) -> Value {
             "disk_id": lower.disk_id.map(|id| format!("{:032x}", u128::from_be_bytes(id))),
             "sector_count": lower.sector_count,
             "sector_size": lower.sector_size,
+            "content_stamp": lower.stamp.map(|stamp| stamp.to_string()),
         }),
     }
 }

@@ -1,8 +1,8 @@
 //! A disk that remembers what it was asked to change, and fails where it is told to.
 
 use disk_backend::{
-    BlockExtent, BlockState, BlockStatus, Disk, DiskError, DiskIo, MediumErrorDetails, Persistence,
-    UnmapBehavior,
+    BlockExtent, BlockState, BlockStatus, ContentStamp, Disk, DiskError, DiskIo,
+    MediumErrorDetails, Persistence, UnmapBehavior,
 };
 use futures_lite::future::yield_now;
 use inspect::Inspect;
@@ -130,6 +130,10 @@ impl DiskIo for Recorder {
 
     fn disk_id(&self) -> Option<[u8; 16]> {
         self.inner.disk_id()
+    }
+
+    fn content_stamp(&self) -> Option<ContentStamp> {
+        self.inner.content_stamp()
     }
 
     fn physical_sector_size(&self) -> u32 {
