@@ -22,6 +22,8 @@ pub(crate) struct Image {
     pub(crate) is_read_only: bool,
     pub(crate) sector_size: u32,
     pub(crate) may_use_ring: bool,
+    /// Whether whoever asks makes writes that hardly ever wait.
+    pub(crate) may_write_here: bool,
     /// Whether nothing goes through the page cache, so that nothing is ever there already.
     pub(crate) is_direct: bool,
     pub(crate) alignment: Alignment,
@@ -75,6 +77,7 @@ impl Image {
             is_read_only: options.read_only,
             sector_size: options.sector_size,
             may_use_ring: options.io_uring,
+            may_write_here: !options.hand_over_writes && !options.direct && properties.is_local,
             is_direct: options.direct,
             alignment,
             properties,

@@ -44,6 +44,7 @@ mod disk;
 mod error;
 mod flush;
 mod handle;
+mod here;
 mod image;
 mod image_lock;
 mod lock_holder;

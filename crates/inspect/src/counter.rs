@@ -36,6 +36,18 @@ impl<const N: usize> Counters<N> {
         self.shards[shard_of_thread()].0[index].fetch_add(by, Ordering::Relaxed);
     }
 
+    /// Adds to several counts, named by their indices. Cheaper than one by one.
+    ///
+    /// # Panics
+    /// If there is no such count.
+    #[inline]
+    pub fn add_all<const M: usize>(&self, counts: [(usize, u64); M]) {
+        let shard = &self.shards[shard_of_thread()].0;
+        for (index, by) in counts {
+            shard[index].fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
     /// The count of this index, now.
     ///
     /// # Panics
@@ -49,6 +61,7 @@ impl<const N: usize> Counters<N> {
 }
 
 /// The shard that the current thread adds to: threads get them in turn.
+#[inline]
 fn shard_of_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -88,7 +101,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..1000 {
                         counters.add(0, 1);
-                        counters.add(1, 3);
+                        counters.add_all([(1, 1), (1, 2)]);
                     }
                 });
             }

@@ -1,7 +1,7 @@
 //! The loop that completes a request, over a kernel that may be replaced by a worse one.
 
 use crate::{Mode, Outcome, TransferError};
-use guestmem::Segment;
+use guestmem::{AccessError, Segment};
 use scsi_buffers::RequestBuffers;
 use std::io;
 
@@ -39,14 +39,14 @@ pub(crate) fn transfer(
     check_end(offset, buffers.len())?;
     let mut done = 0;
     while done < buffers.len() {
-        let batch = buffers.iovecs(done)?;
-        match kernel.call(direction, &batch, offset + done as u64) {
+        let (moved, len_bytes) = call(kernel, direction, buffers, done, offset)?;
+        match moved {
             // A kernel that was told not to wait need not know that the file ends here: a call that waits finds out.
             Ok(0) if mode == Mode::NoWait => return Ok(Outcome::WouldBlock { done }),
             Ok(0) => return Err(nothing_moved(direction, offset, done, buffers.len()).into()),
             Ok(moved) => {
                 assert!(
-                    moved <= batch.len_bytes(),
+                    moved <= len_bytes,
                     "a kernel moves no more than it is given"
                 );
                 done += moved;
@@ -66,6 +66,27 @@ pub(crate) fn transfer(
         }
     }
     Ok(Outcome::Complete)
+}
+
+/// One call, for as much as it takes of what comes after the first `done` bytes: what it returned, and how many bytes it was given.
+#[inline]
+fn call(
+    kernel: &mut impl Kernel,
+    direction: Direction,
+    buffers: &RequestBuffers<'_>,
+    done: usize,
+    offset: u64,
+) -> Result<(io::Result<usize>, usize), AccessError> {
+    let rest = buffers.subrange(done, buffers.len() - done);
+    let offset = offset + done as u64;
+    // Most requests are one segment, which needs no list.
+    if let Some(first) = rest.segments().next().transpose()?
+        && first.len() == rest.len()
+    {
+        return Ok((kernel.call(direction, &[first], offset), first.len()));
+    }
+    let batch = rest.iovecs(0)?;
+    Ok((kernel.call(direction, &batch, offset), batch.len_bytes()))
 }
 
 /// The kernel counts offsets in a signed number.
