@@ -1,7 +1,7 @@
 //! The loop that completes a request, over a kernel that may be replaced by a worse one.
 
 use crate::{Mode, Outcome, TransferError};
-use guestmem::{AccessError, Segment};
+use guestmem::Segment;
 use scsi_buffers::RequestBuffers;
 use std::io;
 
@@ -31,15 +31,30 @@ pub(crate) fn transfer(
     offset: u64,
     mode: Mode,
 ) -> Result<Outcome, TransferError> {
-    match direction {
+    let is_to_be_written = direction == Direction::Read;
+    // Most requests are one segment, which needs no list, and is checked by being found.
+    let one = buffers.one_segment(is_to_be_written)?;
+    match is_to_be_written {
+        _ if one.is_some() => {}
         // What the kernel's writing through the segments relies on.
-        Direction::Read => buffers.check_writable()?,
-        Direction::Write => buffers.check_readable()?,
+        true => buffers.check_writable()?,
+        false => buffers.check_readable()?,
     }
     check_end(offset, buffers.len())?;
     let mut done = 0;
     while done < buffers.len() {
-        let (moved, len_bytes) = call(kernel, direction, buffers, done, offset)?;
+        let (moved, len_bytes) = match one {
+            Some(one) => {
+                let rest = one.subsegment(done, one.len() - done);
+                let moved = kernel.call(direction, &[rest], offset + done as u64);
+                (moved, rest.len())
+            }
+            None => {
+                let batch = buffers.iovecs(done)?;
+                let moved = kernel.call(direction, &batch, offset + done as u64);
+                (moved, batch.len_bytes())
+            }
+        };
         match moved {
             // A kernel that was told not to wait need not know that the file ends here: a call that waits finds out.
             Ok(0) if mode == Mode::NoWait => return Ok(Outcome::WouldBlock { done }),
@@ -66,27 +81,6 @@ pub(crate) fn transfer(
         }
     }
     Ok(Outcome::Complete)
-}
-
-/// One call, for as much as it takes of what comes after the first `done` bytes: what it returned, and how many bytes it was given.
-#[inline]
-fn call(
-    kernel: &mut impl Kernel,
-    direction: Direction,
-    buffers: &RequestBuffers<'_>,
-    done: usize,
-    offset: u64,
-) -> Result<(io::Result<usize>, usize), AccessError> {
-    let rest = buffers.subrange(done, buffers.len() - done);
-    let offset = offset + done as u64;
-    // Most requests are one segment, which needs no list.
-    if let Some(first) = rest.segments().next().transpose()?
-        && first.len() == rest.len()
-    {
-        return Ok((kernel.call(direction, &[first], offset), first.len()));
-    }
-    let batch = rest.iovecs(0)?;
-    Ok((kernel.call(direction, &batch, offset), batch.len_bytes()))
 }
 
 /// The kernel counts offsets in a signed number.
