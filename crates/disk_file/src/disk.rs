@@ -33,8 +33,8 @@ pub struct FileDiskOptions {
     /// Whether io_uring does what has to wait. Where the system allows none, threads do, as they do without this.
     pub io_uring: bool,
     /// Whether all writes are handed over to io_uring or to a thread that might wait, also where hardly any does: short writes through the
-    /// page cache of a file system that cannot be told not to wait. Otherwise the thread that polls makes them, as long as they take
-    /// no longer so; it then waits now and then, a twentieth of the time at most.
+    /// page cache of a file system that cannot be told not to wait. Otherwise the thread that polls makes them, as long as they take no
+    /// longer than a poll may; it then waits now and then, a twentieth of the time at most.
     pub hand_over_writes: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Writes into the page cache by whoever asks, where the kernel cannot be told not to wait.
 //!
 //! Some file systems, ext4 among them, have no buffered write that refuses to wait. Hardly any waits: the kernel copies for a microsecond,
-//! and handing that over to a thread takes fifty times as long. But any may: for room in the cache, for the journal. So an
-//! account is kept of the time that the writes take. Once that is more than handing them over would be, they are, for so long that
+//! and handing that over to a thread takes far longer. But any may: for room in the cache, for the journal. So an account is kept of
+//! the time that the writes take. Once that is more, on average, than a poll may take, they are handed over, for so long that
 //! whoever asks has spent no more than a twentieth of the time waiting.
 //!
 //! The clock is the kernel's coarse one, which is nearly free and moves every few milliseconds. A short write is charged nothing, and
@@ -15,10 +15,10 @@ use rustix::time::{ClockId, clock_gettime};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The longest write that is made here: copying it takes no longer than handing it over.
+/// The longest write that is made here: copying it takes less than a poll may.
 pub(crate) const HERE_BYTES_MAX: usize = 128 << 10;
-/// What handing a write over takes.
-const HANDING_OVER_NS: u64 = 50_000;
+/// What a write may take: what any poll may.
+const POLL_NS: u64 = 100_000;
 /// How much more than that writes may have taken.
 const DEBT_NS_MAX: u64 = 50_000_000;
 /// How many times what was too much the writes are handed over for.
@@ -40,7 +40,7 @@ pub(crate) struct Began(u64);
 
 #[derive(Debug, Default)]
 struct Account {
-    /// What the writes took that handing them over would not have.
+    /// What the writes took beyond that.
     debt_ns: u64,
     /// How many writes have been counted into it.
     writes_seen: u64,
@@ -105,7 +105,7 @@ impl Account {
     fn charge(&mut self, took_ns: u64, writes_made: u64) -> Option<u64> {
         let writes = writes_made.wrapping_sub(self.writes_seen);
         self.writes_seen = writes_made;
-        let allowed_ns = writes.saturating_mul(HANDING_OVER_NS);
+        let allowed_ns = writes.saturating_mul(POLL_NS);
         self.debt_ns = self.debt_ns.saturating_sub(allowed_ns) + took_ns;
         if self.debt_ns <= DEBT_NS_MAX {
             return None;

@@ -181,13 +181,13 @@ impl Shared {
 
     /// Writes all of it, if that will hardly wait, and else nothing; returns how many bytes that was.
     fn write_here(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
+        let Some(began) = self.here.begin(buffers.len()) else {
+            return Ok(0);
+        };
         // What a flush holds in the kernel, it may hold for long.
         if self.flusher.is_syncing() || !self.is_cached_at_ends(&byte_range(offset, buffers)) {
             return Ok(0);
         }
-        let Some(began) = self.here.begin(buffers.len()) else {
-            return Ok(0);
-        };
         let written = self.write_whole_at_once(buffers, offset);
         self.here
             .end(began, || self.counters.get(Count::WritesAtOnce));
@@ -324,7 +324,9 @@ impl FileDisk {
         };
         let pages = u64::from(PAGE_BYTES);
         let is_in_one_page = range.start / pages == (range.end - 1) / pages;
-        if !is_in_one_page || shared.image.is_read_only || shared.flusher.has_failed() {
+        let must_wait = shared.image.is_direct && !shared.is_in_memory();
+        if !is_in_one_page || must_wait || shared.image.is_read_only || shared.flusher.has_failed()
+        {
             return false;
         }
         let Some(_guard) = shared.locks.try_write(range.clone()) else {
