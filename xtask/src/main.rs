@@ -9,6 +9,7 @@
 //! - `soak` keeps the real daemon busy, with faults and restarts, for some minutes.
 //! - `kills` kills the daemon in the middle of its work, and looks at what it kept.
 //! - `guest` lets a Linux guest use a disk, and cuts the power.
+//! - `sanitize` runs the tests of unsafe code under AddressSanitizer.
 //! - `docs` writes the generated pages anew.
 //! - `bench` measures us against a peer, side by side in one run.
 //!
@@ -28,6 +29,7 @@ mod guest;
 mod kills;
 mod peers;
 mod run;
+mod sanitize;
 mod soak;
 mod test;
 mod tidy;
@@ -72,6 +74,8 @@ enum Command {
     Kills(kills::Args),
     /// Let a Linux guest work on a served disk, end the daemon under it, and look at what is left
     Guest(guest::Args),
+    /// Run the tests of the crates with unsafe code under AddressSanitizer
+    Sanitize(sanitize::Args),
     /// Write the generated pages of the documentation anew
     Docs,
     /// Measure Platter against a peer, side by side in one run
@@ -100,6 +104,7 @@ fn dispatch(command: Command, workspace: &Workspace) -> Fallible {
         Command::Soak(args) => soak::run(workspace, &args),
         Command::Kills(args) => kills::run(workspace, &args),
         Command::Guest(args) => guest::run(workspace, &args),
+        Command::Sanitize(args) => sanitize::run(workspace, &args),
         Command::Docs => docs::run(workspace),
         Command::Bench(command) => bench::run(workspace, &command),
     }

@@ -118,7 +118,8 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
     /// may have been overwritten, and [`Disk`](crate::Disk) goes the other way.
     ///
     /// This is asked first, so that what is in memory needs no future. **Nothing was checked before**: whatever is wrong with a
-    /// request, or goes wrong, the answer is `false`, and the other way says what. Like its first poll, it takes at most some 100 us.
+    /// request, or goes wrong, the answer is `false`, and the other way says what. Like its first poll, it takes some 100 us
+    /// at most, with few exceptions.
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         let _ = (buffers, sector);
         false

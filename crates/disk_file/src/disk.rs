@@ -32,6 +32,10 @@ pub struct FileDiskOptions {
     pub direct: bool,
     /// Whether io_uring does what has to wait. Where the system allows none, threads do, as they do without this.
     pub io_uring: bool,
+    /// Whether all writes are handed over to io_uring or to a thread that might wait, also where hardly any does: short writes through the
+    /// page cache of a file system that cannot be told not to wait. Otherwise the thread that polls makes them, as long as they take no
+    /// longer than a poll may; it then waits now and then, a twentieth of the time at most.
+    pub hand_over_writes: bool,
 }
 
 impl Default for FileDiskOptions {
@@ -44,6 +48,7 @@ impl Default for FileDiskOptions {
             sector_size: 512,
             direct: false,
             io_uring: true,
+            hand_over_writes: false,
         }
     }
 }
@@ -188,9 +193,8 @@ impl DiskIo for FileDisk {
         self.read_if_at_once(buffers, sector)
     }
 
-    /// What the kernel has taken of a write cannot be taken back, should it not take the rest.
-    fn try_write(&self, _: &RequestBuffers<'_>, _: u64, _: bool) -> bool {
-        false
+    fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        !fua && self.write_if_at_once(buffers, sector)
     }
 
     async fn read_vectored(
@@ -283,6 +287,7 @@ impl Inspect for FileDisk {
             .field("kind", &image.properties.kind)
             .field("is_direct", &image.is_direct)
             .field("io_uring", &self.shared.may_use_ring)
+            .field("may_write_here", &image.may_write_here)
             .field("size_bytes", &self.shared.size.bytes())
             .field("tail_bytes", &self.shared.size.tail_bytes())
             .field("is_watched", &self.shared.is_watched())

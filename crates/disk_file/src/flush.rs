@@ -60,6 +60,8 @@ struct Ledger {
     state: Mutex<State>,
     /// Set together with `State::failed`, for those who only want to know.
     has_failed: AtomicBool,
+    /// `fdatasync` is being called.
+    is_syncing: AtomicBool,
     changes_completed: AtomicU64,
     syncs: AtomicU64,
     /// Rounds that were asked for and are not over; they go on when nobody waits for them any more.
@@ -102,6 +104,7 @@ impl Flusher {
             ledger: Arc::new(Ledger {
                 state: Mutex::default(),
                 has_failed: AtomicBool::new(false),
+                is_syncing: AtomicBool::new(false),
                 changes_completed: AtomicU64::new(0),
                 syncs: AtomicU64::new(0),
                 rounds: Arc::default(),
@@ -128,6 +131,11 @@ impl Flusher {
 
     pub(crate) fn has_failed(&self) -> bool {
         self.ledger.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Whether `fdatasync` runs, which others may have to wait for inside the kernel: a hint.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.ledger.is_syncing.load(Ordering::Relaxed)
     }
 
     /// How often `fdatasync` was called.
@@ -219,7 +227,9 @@ impl Ledger {
         self.check()?;
         let changes = self.changes_completed.load(Ordering::Acquire);
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.is_syncing.store(true, Ordering::Relaxed);
         let result = sync();
+        self.is_syncing.store(false, Ordering::Relaxed);
         let mut state = self.state.lock();
         match result {
             Ok(()) => {

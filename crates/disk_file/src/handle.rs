@@ -35,6 +35,10 @@ pub struct FileDiskHandle {
     /// Let io_uring do what has to wait for the medium, as it does unless this is `false`. Where the system allows none, threads do.
     #[serde(default = "io_uring_default", skip_serializing_if = "is_true")]
     pub io_uring: bool,
+    /// Let io_uring or a thread make each write that might wait. Without this, the thread that serves a client makes short writes into the page
+    /// cache itself, as long as that hardly ever waits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hand_over_writes: bool,
 }
 
 impl FileDiskHandle {
@@ -48,6 +52,7 @@ impl FileDiskHandle {
             sector_size: sector_size_default(),
             direct: false,
             io_uring: io_uring_default(),
+            hand_over_writes: false,
         }
     }
 }
@@ -97,6 +102,7 @@ impl ResourceHandle<DiskHandleKind> for FileDiskHandle {
             sector_size: self.sector_size,
             direct: self.direct,
             io_uring: self.io_uring,
+            hand_over_writes: self.hand_over_writes,
         };
         let says_more = options.create || options.size_bytes.is_some();
         let may_make = wanted.may_make && !says_more;

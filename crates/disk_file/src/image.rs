@@ -14,6 +14,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long to wait for a device that is claimed: the kernel lets go of what was asked of a ring, and so of its file, a little after it
+/// has answered, or after the process was killed.
+const CLAIM_LEFT_BEHIND_MAX: Duration = Duration::from_millis(200);
+/// How long to wait before looking again.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// An open image, and what was found out about it. None of it changes while the disk exists.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(crate) struct Image {
     pub(crate) is_read_only: bool,
     pub(crate) sector_size: u32,
     pub(crate) may_use_ring: bool,
+    /// Whether whoever asks makes writes that hardly ever wait.
+    pub(crate) may_write_here: bool,
     /// Whether nothing goes through the page cache, so that nothing is ever there already.
     pub(crate) is_direct: bool,
     pub(crate) alignment: Alignment,
@@ -77,6 +86,7 @@ impl Image {
             is_read_only: options.read_only,
             sector_size: options.sector_size,
             may_use_ring: options.io_uring,
+            may_write_here: !options.hand_over_writes && !options.direct && properties.is_local,
             is_direct: options.direct,
             alignment,
             content_stamp: stamp_of(&locked, path, options)?,
@@ -173,11 +183,25 @@ fn open_existing(path: &Path, read_only: bool) -> Result<File, OpenError> {
         });
     }
     // Should it be swapped for a FIFO just now, opening does not wait for the other end.
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(!read_only)
-        .custom_flags(claim | libc::O_NONBLOCK)
-        .open(path);
+    let until = Instant::now() + CLAIM_LEFT_BEHIND_MAX;
+    let opened = loop {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(!read_only)
+            .custom_flags(claim | libc::O_NONBLOCK)
+            .open(path);
+        match opened {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy
+                    && is_device
+                    && mount_point_of(expected.rdev()).is_none()
+                    && Instant::now() < until =>
+            {
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+            opened => break opened,
+        }
+    };
     let file = match opened {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_device => {
             return Err(match mount_point_of(expected.rdev()) {

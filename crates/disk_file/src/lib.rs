@@ -15,9 +15,10 @@
 //!
 //! **Guarantees.** Requests are sector-atomic among each other (C2): range locks of our own, because the kernel lets a read beside
 //! a write of a cached file see both. Reads and writes complete whatever the kernel returns short. A flush and a FUA write are an
-//! `fdatasync` that began after they came. What is in the page cache, or on tmpfs, is served at once; reads and writes that wait go
-//! by io_uring, and where there is none on a pool of threads, as all else does. They hold their range and own their memory to the
-//! end, also if their future is dropped (C9); `drain` waits for them. Unmapped ranges read zero, and holes give their space back.
+//! `fdatasync` that began after they came. What is in the page cache, or on tmpfs, is served at once, and so are short writes to there, as
+//! long as they hardly ever wait ([`FileDiskOptions::hand_over_writes`]); reads and writes that wait go by io_uring, and where there is
+//! none on a pool of threads, as all else does. They hold their range and own their memory to the end, also if their future is
+//! dropped (C9); `drain` waits for them. Unmapped ranges read zero, and holes give their space back.
 //!
 //! With `direct` nothing goes through the page cache. Memory that lies as the kernel will not have it is copied, sector by
 //! sector, from a bounded pool; a sector smaller than the blocks of the file's direct I/O is refused.
@@ -44,6 +45,7 @@ mod disk;
 mod error;
 mod flush;
 mod handle;
+mod here;
 mod image;
 mod image_lock;
 mod lock_holder;

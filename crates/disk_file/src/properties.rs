@@ -42,6 +42,8 @@ pub(crate) struct Properties {
     pub(crate) size_bytes: u64,
     /// Whether the kernel hears of all changes, as it does not of those that are made to a device, or elsewhere on a network.
     pub(crate) can_be_watched: bool,
+    /// Whether it depends on nobody but this machine.
+    pub(crate) is_local: bool,
     pub(crate) physical_sector_size: u32,
     /// What space is given to a file in.
     pub(crate) block_bytes: u32,
@@ -97,6 +99,7 @@ impl Properties {
             kind: ImageKind::BlockDevice,
             size_bytes: device_size(file).map_err(OpenError::io(path, "find its size"))?,
             can_be_watched: false,
+            is_local: true,
             physical_sector_size: sane_physical_size(physical.into(), sector_size),
             // All its space is there.
             block_bytes: u32::MAX,
@@ -127,6 +130,7 @@ impl Properties {
             },
             size_bytes: metadata.len(),
             can_be_watched: !CHANGED_ELSEWHERE.contains(&magic),
+            is_local: !CHANGED_ELSEWHERE.contains(&magic),
             physical_sector_size: sane_physical_size(metadata.blksize(), sector_size),
             // None if it does not say: then each sector is reserved.
             block_bytes: u32::try_from(file_system.f_bsize).unwrap_or(0),

@@ -3,6 +3,7 @@
 use crate::bounced::bounce_pool;
 use crate::counters::Counters;
 use crate::flush::Flusher;
+use crate::here::Here;
 use crate::image::Image;
 use crate::properties::ImageKind;
 use crate::size::Size;
@@ -21,7 +22,7 @@ use uring::Ring;
 pub(crate) const AT_ONCE_BYTES_MAX: usize = 1 << 20;
 
 /// What the kernel writes into its cache wholly or not at all: its smallest page.
-const PAGE_BYTES: u32 = 4096;
+pub(crate) const PAGE_BYTES: u32 = 4096;
 
 pub(crate) struct Shared {
     /// None where the kernel tells nothing about the file. Before the image: what is watched is open.
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) in_pool: Arc<InFlight>,
     pub(crate) may_read_without_waiting: Hope,
     pub(crate) may_write_without_waiting: Hope,
+    pub(crate) here: Here,
     pub(crate) may_zero_range: Hope,
     pub(crate) may_reserve: Hope,
 }
@@ -72,6 +74,10 @@ impl Shared {
             in_pool: Arc::default(),
             may_read_without_waiting: Hope::new(!image.is_direct),
             may_write_without_waiting: Hope::new(!image.is_direct),
+            here: Here::new(
+                image.may_write_here,
+                (image.properties.kind == ImageKind::File).then_some(image.properties.block_bytes),
+            ),
             may_zero_range: Hope::new(image.properties.may_zero_range),
             may_reserve: Hope::new(image.properties.kind != ImageKind::BlockDevice),
             image,

@@ -26,6 +26,7 @@ fn file_disk() -> (TempDir, FileDisk) {
     let options = FileDiskOptions {
         create: true,
         size_bytes: Some(1 << 20),
+        hand_over_writes: true,
         ..Default::default()
     };
     let disk = FileDisk::open(&folder.path().join("disk.raw"), &options).expect("a new file");

@@ -6,12 +6,12 @@
 use crate::counters::Count;
 use crate::disk::FileDisk;
 use crate::pool::{self, Stage};
-use crate::shared::{AT_ONCE_BYTES_MAX, Shared};
+use crate::shared::{AT_ONCE_BYTES_MAX, PAGE_BYTES, Shared};
 use async_task::Task;
 use disk_backend::DiskError;
 use posio::{Durability, Mode, Outcome, TransferError};
 use range_lock::RangeGuard;
-use scsi_buffers::RequestBuffers;
+use scsi_buffers::{HostBuffers, RequestBuffers};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
@@ -64,16 +64,24 @@ impl Shared {
         guard
     }
 
-    /// Reads what can be read without waiting, and returns how many bytes that was.
+    /// Reads what can be read without waiting, and returns how many bytes that was. If it was all of it, it is counted. The caller holds
+    /// the range.
     fn read_at_once(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
-        if self.is_in_memory() {
-            return self.read(buffers, offset).map(|()| buffers.len());
+        let range = byte_range(offset, buffers);
+        let mode = match self.is_in_memory() {
+            true => Mode::Wait,
+            false if self.may_read_without_waiting.is_alive() => Mode::NoWait,
+            false => return Ok(0),
+        };
+        self.check_inside(&range)?;
+        let outcome = posio::read_at(self.image.file(), buffers, offset, mode);
+        if matches!(outcome, Ok(Outcome::Complete)) {
+            self.counters.add_read_at_once(buffers.len());
+            return Ok(buffers.len());
         }
-        if !self.may_read_without_waiting.is_alive() {
-            return Ok(0);
+        if mode == Mode::Wait {
+            return self.after_read(&range, outcome).map(|()| buffers.len());
         }
-        self.check_inside(&byte_range(offset, buffers))?;
-        let outcome = posio::read_at(self.image.file(), buffers, offset, Mode::NoWait);
         self.counters.add_file_read(&outcome, buffers.len());
         Ok(match outcome.map_err(|error| self.transfer_error(error))? {
             Outcome::Complete => buffers.len(),
@@ -110,6 +118,22 @@ impl Shared {
         self.expect_complete(outcome)
     }
 
+    /// Where a request lies in the file, if it is whole sectors, `len_max` bytes at most, and there are such places at all.
+    fn range_of_sectors(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        sector: u64,
+        len_max: u64,
+    ) -> Option<Range<u64>> {
+        let sector_size = u64::from(self.image.sector_size);
+        let len = buffers.len() as u64;
+        if len == 0 || len > len_max || len & (sector_size - 1) != 0 {
+            return None;
+        }
+        let start = sector.checked_mul(sector_size)?;
+        Some(start..start.checked_add(len)?)
+    }
+
     /// Checks that the range lies in the disk, whose size may have changed since the request came. The caller holds the range, so
     /// nobody of ours changes it now.
     pub(crate) fn check_inside(&self, range: &Range<u64>) -> Result<(), DiskError> {
@@ -122,11 +146,14 @@ impl Shared {
     /// As [`read_at_once`](Self::read_at_once).
     fn write_at_once(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
         if self.is_in_memory() {
-            return self.write(buffers, offset).map(|()| buffers.len());
+            return self.write_whole_at_once(buffers, offset);
         }
         // Reserving space may wait, and so does what is direct.
-        if !self.may_write_without_waiting.is_alive() || self.has_divided_sectors() {
+        if self.image.is_direct || self.has_divided_sectors() {
             return Ok(0);
+        }
+        if !self.may_write_without_waiting.is_alive() {
+            return self.write_here(buffers, offset);
         }
         self.check_inside(&byte_range(offset, buffers))?;
         let outcome = posio::write_at(
@@ -136,31 +163,88 @@ impl Shared {
             Mode::NoWait,
             Durability::Cached,
         );
-        self.counters.add_file_write(&outcome, buffers.len());
         self.flusher.note_change();
-        Ok(match outcome.map_err(|error| self.transfer_error(error))? {
-            Outcome::Complete => buffers.len(),
-            Outcome::WouldBlock { done } => done,
+        if matches!(outcome, Ok(Outcome::Complete)) {
+            self.counters.add_write_at_once(buffers.len());
+            return Ok(buffers.len());
+        }
+        self.counters.add_file_write(&outcome, buffers.len());
+        match outcome.map_err(|error| self.transfer_error(error))? {
+            Outcome::Complete => unreachable!("that was just looked at"),
+            Outcome::WouldBlock { done } => Ok(done),
             Outcome::NoWaitUnsupported => {
                 self.may_write_without_waiting.give_up();
-                0
+                self.write_here(buffers, offset)
             }
-        })
+        }
+    }
+
+    /// Writes all of it, if that will hardly wait, and else nothing; returns how many bytes that was.
+    fn write_here(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
+        let Some(began) = self.here.begin(buffers.len()) else {
+            return Ok(0);
+        };
+        // What a flush holds in the kernel, it may hold for long.
+        if self.flusher.is_syncing() || !self.is_cached_at_ends(&byte_range(offset, buffers)) {
+            return Ok(0);
+        }
+        let written = self.write_whole_at_once(buffers, offset);
+        self.here
+            .end(began, || self.counters.get(Count::WritesAtOnce));
+        written
+    }
+
+    /// All of it, by a call that could wait.
+    fn write_whole_at_once(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Result<usize, DiskError> {
+        let outcome = self.call_write(buffers, offset)?;
+        if matches!(outcome, Ok(Outcome::Complete)) {
+            self.flusher.note_change();
+            self.counters.add_write_at_once(buffers.len());
+            return Ok(buffers.len());
+        }
+        self.after_write(buffers.len(), outcome)
+            .map(|()| buffers.len())
+    }
+
+    /// Whether the pages are in the page cache that `range` covers only in part. Otherwise a write reads them first.
+    fn is_cached_at_ends(&self, range: &Range<u64>) -> bool {
+        self.here
+            .partly_covered(range)
+            .into_iter()
+            .flatten()
+            .all(|at| {
+                let mut byte = [0];
+                let byte = HostBuffers::from_mut(&mut byte);
+                let read = posio::read_at(self.image.file(), &byte.buffers(), at, Mode::NoWait);
+                matches!(read, Ok(Outcome::Complete))
+            })
     }
 
     /// Writes all of it, and waits as long as that takes. The caller holds the range.
     pub(crate) fn write(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
+        let outcome = self.call_write(buffers, offset)?;
+        self.after_write(buffers.len(), outcome)
+    }
+
+    fn call_write(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Result<Result<Outcome, TransferError>, DiskError> {
         let range = byte_range(offset, buffers);
         self.check_inside(&range)?;
         self.reserve(&range)?;
-        let outcome = posio::write_at(
+        Ok(posio::write_at(
             self.image.file(),
             buffers,
             offset,
             Mode::Wait,
             Durability::Cached,
-        );
-        self.after_write(buffers.len(), outcome)
+        ))
     }
 
     /// What is to be done after `len` bytes were written, or were not; their range is still held.
@@ -196,20 +280,18 @@ impl FileDisk {
         buffers: &RequestBuffers<'_>,
         offset: u64,
     ) -> Result<(), DiskError> {
-        let counters = &self.shared.counters;
-        counters.add(Count::Reads, 1);
-        counters.add(Count::ReadBytes, buffers.len() as u64);
         let claim = self
             .shared
             .try_claim(byte_range(offset, buffers), Intent::Read);
-        let mut done = 0;
-        if claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
-            done = self.shared.read_at_once(buffers, offset)?;
-            if done == buffers.len() {
-                counters.add(Count::ReadsAtOnce, 1);
-                return Ok(());
-            }
+        let tried = match claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
+            true => self.shared.read_at_once(buffers, offset),
+            false => Ok(0),
+        };
+        if matches!(tried, Ok(done) if done == buffers.len()) {
+            return Ok(());
         }
+        self.shared.counters.add_other_read(buffers.len());
+        let done = tried?;
         let rest = buffers.subrange(done, buffers.len() - done);
         let offset = offset + done as u64;
         self.read_rest(claim, &rest, offset).await
@@ -218,29 +300,39 @@ impl FileDisk {
     /// As [`DiskIo::try_read`](disk_backend::DiskIo::try_read): nothing is known of the request.
     pub(crate) fn read_if_at_once(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         let shared = &self.shared;
-        let sector_size = u64::from(shared.image.sector_size);
-        let len = buffers.len() as u64;
         let may_be_at_once = shared.is_in_memory() || shared.may_read_without_waiting.is_alive();
-        if !may_be_at_once || len == 0 || len > TRIED_BYTES_MAX || !len.is_multiple_of(sector_size)
+        if !may_be_at_once {
+            return false;
+        }
+        let Some(range) = shared.range_of_sectors(buffers, sector, TRIED_BYTES_MAX) else {
+            return false;
+        };
+        let Some(_guard) = shared.locks.try_read(range.clone()) else {
+            return false;
+        };
+        matches!(shared.read_at_once(buffers, range.start), Ok(done) if done == buffers.len())
+    }
+
+    /// As [`DiskIo::try_write`](disk_backend::DiskIo::try_write), for what is not to be durable: nothing is known of the request.
+    ///
+    /// Only inside one page, which the kernel takes wholly or not at all. What it has taken of a longer write cannot be taken back,
+    /// should it not take the rest.
+    pub(crate) fn write_if_at_once(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
+        let shared = &self.shared;
+        let Some(range) = shared.range_of_sectors(buffers, sector, u64::from(PAGE_BYTES)) else {
+            return false;
+        };
+        let pages = u64::from(PAGE_BYTES);
+        let is_in_one_page = range.start / pages == (range.end - 1) / pages;
+        let must_wait = shared.image.is_direct && !shared.is_in_memory();
+        if !is_in_one_page || must_wait || shared.image.is_read_only || shared.flusher.has_failed()
         {
             return false;
         }
-        let Some(offset) = sector.checked_mul(sector_size) else {
+        let Some(_guard) = shared.locks.try_write(range.clone()) else {
             return false;
         };
-        if offset.checked_add(len).is_none() {
-            return false;
-        }
-        let Some(_guard) = shared.locks.try_read(byte_range(offset, buffers)) else {
-            return false;
-        };
-        if !matches!(shared.read_at_once(buffers, offset), Ok(done) if done as u64 == len) {
-            return false;
-        }
-        shared.counters.add(Count::Reads, 1);
-        shared.counters.add(Count::ReadBytes, len);
-        shared.counters.add(Count::ReadsAtOnce, 1);
-        true
+        matches!(shared.write_at_once(buffers, range.start), Ok(done) if done == buffers.len())
     }
 
     pub(crate) async fn write(
@@ -250,20 +342,18 @@ impl FileDisk {
         fua: bool,
     ) -> Result<(), DiskError> {
         self.shared.check_writable()?;
-        let counters = &self.shared.counters;
-        counters.add(Count::Writes, 1);
-        counters.add(Count::WrittenBytes, buffers.len() as u64);
         let claim = self
             .shared
             .try_claim(byte_range(offset, buffers), Intent::Change);
-        let mut done = 0;
-        if claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
-            done = self.shared.write_at_once(buffers, offset)?;
-        }
-        if done == buffers.len() {
-            counters.add(Count::WritesAtOnce, 1);
+        let tried = match claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
+            true => self.shared.write_at_once(buffers, offset),
+            false => Ok(0),
+        };
+        if matches!(tried, Ok(done) if done == buffers.len()) {
             drop(claim);
         } else {
+            self.shared.counters.add_other_write(buffers.len());
+            let done = tried?;
             let rest = buffers.subrange(done, buffers.len() - done);
             self.write_rest(claim, &rest, offset + done as u64, done > 0)
                 .await?;

@@ -323,3 +323,37 @@ fn requests_outside_are_refused_by_the_handle() {
         Err(DiskError::InvalidInput)
     ));
 }
+
+#[test]
+fn a_write_into_the_page_cache_is_done_at_once_unless_all_are_to_be_handed_over() {
+    for place in places() {
+        for hand_over_writes in [false, true] {
+            let way = FileDiskOptions {
+                hand_over_writes,
+                ..Default::default()
+            };
+            let disk = place.new_disk_by(&way, &format!("{hand_over_writes}.raw"), SIZE_BYTES);
+            let at_once = || inspected(&disk, "counters/writes_at_once");
+            // A page; pages and parts of some; and so much that the copying takes longer than handing it over.
+            write(&disk, 8, &[1; 4096]);
+            let expected = match place.file_system.as_str() {
+                "ext4" => u64::from(!hand_over_writes),
+                "tmpfs" => 1,
+                _ => continue, // They may have writes that refuse to wait, and use them.
+            };
+            assert_eq!(at_once(), expected, "{}", place.file_system);
+            assert!(read(&disk, 0, 24) == [[0; 4096], [1; 4096], [0; 4096]].concat());
+            write(&disk, 9, &[2; 8192]);
+            assert_eq!(at_once(), 2 * expected, "{}", place.file_system);
+            assert!(read(&disk, 9, 16) == [2; 8192]);
+            write(&disk, 16, &[3; 256 << 10]);
+            let is_memory = place.file_system == "tmpfs";
+            assert_eq!(at_once(), 2 * expected + u64::from(is_memory));
+            assert!(read(&disk, 16, 512) == [3; 256 << 10]);
+            assert_eq!(inspected(&disk, "counters/writes"), 3);
+            let written = 4096 + 8192 + (256 << 10);
+            assert_eq!(inspected(&disk, "counters/written_bytes"), written);
+            assert_eq!(inspected(&disk, "counters/file/written_bytes"), written);
+        }
+    }
+}

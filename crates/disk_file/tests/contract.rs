@@ -39,7 +39,7 @@ fn check(place: &Place, sector_sizes: &[u32], suite: &Suite) -> Result<(), Viola
         let possible = possible.take(if way.direct { 1 } else { usize::MAX });
         println!("{}, {name}", place.file_system);
         // What differs from one way to the next is when requests end; one of them goes through all seeds.
-        let suite = match name == "on threads" || way.direct {
+        let suite = match name != "by io_uring" && name != "in memory" {
             true => suite.clone().fixed_seed_count(1),
             false => suite.clone(),
         };

@@ -19,9 +19,15 @@ struct LoopDevice {
 }
 
 impl LoopDevice {
-    /// None where this is not allowed, which has been reported then.
+    /// With sectors of 512 bytes. None where this is not allowed, which has been reported then.
     #[track_caller]
     fn new() -> Option<Self> {
+        Self::with_sectors("512")
+    }
+
+    /// As [`new`](Self::new).
+    #[track_caller]
+    fn with_sectors(sector_size: &str) -> Option<Self> {
         if !have("losetup") {
             return None;
         }
@@ -31,7 +37,7 @@ impl LoopDevice {
             .and_then(|file| file.set_len(SIZE_BYTES))
             .expect("a file");
         let output = Command::new("losetup")
-            .args(["--find", "--show"])
+            .args(["--find", "--show", "--sector-size", sector_size])
             .arg(&file)
             .output()
             .expect("losetup starts");
@@ -175,4 +181,100 @@ fn a_mounted_device_is_refused() {
         );
     }
     open(&device.device, &FileDiskOptions::default()).expect("it is mounted no longer");
+}
+
+/// The ways to use what is no memory: through the page cache and past it, with and without io_uring.
+fn ways(sector_size: u32) -> impl Iterator<Item = FileDiskOptions> {
+    [false, true].into_iter().flat_map(move |direct| {
+        [(true, false), (true, true), (false, true)].map(|(io_uring, hand_over_writes)| {
+            FileDiskOptions {
+                sector_size,
+                direct,
+                io_uring,
+                hand_over_writes,
+                ..Default::default()
+            }
+        })
+    })
+}
+
+/// Writes and reads whole sectors here and there, from memory that begins at an odd address, and unmaps some.
+fn use_all_over(path: &Path, way: &FileDiskOptions) {
+    let disk = open(path, way).expect("nobody uses it");
+    assert_eq!(common::inspected(&disk, "is_direct"), way.direct);
+    let sector_bytes = way.sector_size as usize;
+    let mut expected = vec![0; (disk.sector_count() as usize * sector_bytes).min(1 << 20)];
+    let sector_count = (expected.len() / sector_bytes) as u64;
+    write(&disk, 0, &expected);
+    for round in 1..40_u64 {
+        let sector = (round * 37) % sector_count;
+        let count = (1 + round % 9).min(sector_count - sector);
+        let range = sector as usize * sector_bytes..(sector + count) as usize * sector_bytes;
+        let content: Vec<u8> = (0..=range.len())
+            .map(|at| (at as u64 / 7 + round) as u8)
+            .collect();
+        write(&disk, sector, &content[1..]);
+        expected[range].copy_from_slice(&content[1..]);
+        if round % 8 == 0 && disk.unmap_behavior() == disk_backend::UnmapBehavior::Zeroes {
+            block_on(disk.unmap(sector, 1, false)).expect("it unmaps");
+            expected[sector as usize * sector_bytes..][..sector_bytes].fill(0);
+        }
+    }
+    block_on(disk.sync_cache()).expect("it flushes");
+    assert!(read(&disk, 0, sector_count) == expected, "{way:?}");
+    drop(disk);
+    let again = open(path, way).expect("nobody uses it");
+    assert!(read(&again, 0, sector_count) == expected, "{way:?}");
+}
+
+#[test]
+fn a_device_of_large_sectors_is_used_in_those_and_no_smaller_ones() {
+    let Some(device) = LoopDevice::with_sectors("4096") else {
+        return;
+    };
+    for direct in [false, true] {
+        let way = FileDiskOptions {
+            direct,
+            ..Default::default()
+        };
+        let message = refusal(&device.device, &way);
+        assert!(message.contains("4096"), "{message}");
+    }
+    for sector_size in [4096, 8192] {
+        for way in ways(sector_size) {
+            use_all_over(&device.device, &way);
+        }
+    }
+}
+
+#[test]
+fn a_file_system_of_small_blocks_is_used_in_any_sectors() {
+    let Some(device) = LoopDevice::new() else {
+        return;
+    };
+    if !have("mke2fs") {
+        return;
+    }
+    let mount_point = device.folder.path().join("mounted");
+    std::fs::create_dir(&mount_point).expect("a folder");
+    let arguments = ["-q", "-t", "ext4", "-b", "1024"].map(Path::new);
+    assert!(run("mke2fs", &[&arguments[..], &[&device.device]].concat()));
+    if !run("mount", &[&device.device, &mount_point]) {
+        report_skipped("needs the right to mount");
+        return;
+    }
+    let path = mount_point.join("image");
+    let outcome = std::panic::catch_unwind(|| {
+        for sector_size in [512, 1024, 4096, 16384] {
+            for way in ways(sector_size) {
+                // A hole, so that space is given out as it is written.
+                let file = std::fs::File::create(&path).expect("a file");
+                file.set_len(1 << 20).expect("it is sparse");
+                drop(file);
+                use_all_over(&path, &way);
+            }
+        }
+    });
+    assert!(run("umount", &[&mount_point]), "the mount stays behind");
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

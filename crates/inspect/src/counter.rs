@@ -26,6 +26,18 @@ impl<const N: usize> Counters<N> {
         self.0.mine()[index].fetch_add(by, Ordering::Relaxed);
     }
 
+    /// Adds to several counts, named by their indices. Cheaper than one by one.
+    ///
+    /// # Panics
+    /// If there is no such count.
+    #[inline]
+    pub fn add_all<const M: usize>(&self, counts: [(usize, u64); M]) {
+        let shard = self.0.mine();
+        for (index, by) in counts {
+            shard[index].fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
     /// The count of this index, now.
     ///
     /// # Panics
@@ -64,7 +76,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..1000 {
                         counters.add(0, 1);
-                        counters.add(1, 3);
+                        counters.add_all([(1, 1), (1, 2)]);
                     }
                 });
             }

@@ -48,15 +48,23 @@ impl Kernel for Linux<'_> {
         let count = libc::c_int::try_from(batch.len()).expect("a batch is at most IOV_MAX long");
         let offset =
             libc::off_t::try_from(offset).expect("the whole request was checked to end below 2^63");
-        let done = match direction {
+        let flags = self.flags();
+        let done = match (direction, batch) {
+            // The older calls do a little less on their way.
+            // SAFETY: as below; `one` is a whole segment.
+            (Direction::Read, [one]) if flags == 0 => unsafe {
+                libc::pread(file, one.as_ptr().cast_mut().cast(), one.len(), offset)
+            },
+            // SAFETY: as below; `one` is a whole segment.
+            (Direction::Write, [one]) if flags == 0 => unsafe {
+                libc::pwrite(file, one.as_ptr().cast(), one.len(), offset)
+            },
             // SAFETY: `vectors` points to `count` segments, which have the layout of `iovec` (asserted above) and
             // are mapped as long as `batch` borrows them. `transfer` has found that the request's memory may be written, and
             // memory of a request is shared: others, the kernel among them, may change it at any time.
-            Direction::Read => unsafe { libc::preadv2(file, vectors, count, offset, self.flags()) },
+            (Direction::Read, _) => unsafe { libc::preadv2(file, vectors, count, offset, flags) },
             // SAFETY: as above; the kernel only reads the segments, which segments always allow.
-            Direction::Write => unsafe {
-                libc::pwritev2(file, vectors, count, offset, self.flags())
-            },
+            (Direction::Write, _) => unsafe { libc::pwritev2(file, vectors, count, offset, flags) },
         };
         usize::try_from(done).map_err(|_| io::Error::last_os_error())
     }

@@ -31,22 +31,37 @@ pub(crate) fn transfer(
     offset: u64,
     mode: Mode,
 ) -> Result<Outcome, TransferError> {
-    match direction {
+    let is_to_be_written = direction == Direction::Read;
+    // Most requests are one segment, which needs no list, and is checked by being found.
+    let one = buffers.one_segment(is_to_be_written)?;
+    match is_to_be_written {
+        _ if one.is_some() => {}
         // What the kernel's writing through the segments relies on.
-        Direction::Read => buffers.check_writable()?,
-        Direction::Write => buffers.check_readable()?,
+        true => buffers.check_writable()?,
+        false => buffers.check_readable()?,
     }
     check_end(offset, buffers.len())?;
     let mut done = 0;
     while done < buffers.len() {
-        let batch = buffers.iovecs(done)?;
-        match kernel.call(direction, &batch, offset + done as u64) {
+        let (moved, len_bytes) = match one {
+            Some(one) => {
+                let rest = one.subsegment(done, one.len() - done);
+                let moved = kernel.call(direction, &[rest], offset + done as u64);
+                (moved, rest.len())
+            }
+            None => {
+                let batch = buffers.iovecs(done)?;
+                let moved = kernel.call(direction, &batch, offset + done as u64);
+                (moved, batch.len_bytes())
+            }
+        };
+        match moved {
             // A kernel that was told not to wait need not know that the file ends here: a call that waits finds out.
             Ok(0) if mode == Mode::NoWait => return Ok(Outcome::WouldBlock { done }),
             Ok(0) => return Err(nothing_moved(direction, offset, done, buffers.len()).into()),
             Ok(moved) => {
                 assert!(
-                    moved <= batch.len_bytes(),
+                    moved <= len_bytes,
                     "a kernel moves no more than it is given"
                 );
                 done += moved;

@@ -11,6 +11,7 @@ use crate::source::HostList;
 use crate::source::Source;
 use crate::zeros;
 use guestmem::AccessError;
+use guestmem::Segment;
 use guestmem::copy;
 use std::fmt;
 
@@ -158,6 +159,26 @@ impl<'a> RequestBuffers<'a> {
             return Ok(());
         }
         self.cursor().check(self.len, Direction::ReadWrite)
+    }
+
+    /// All of this memory as one segment, if it is one: checked on the way as [`check_writable`](Self::check_writable) does if
+    /// it `is_to_be_written`, and else as [`check_readable`](Self::check_readable). `None` if it is several, or none, and then nothing is known of it.
+    ///
+    /// # Errors
+    /// As those have.
+    pub fn one_segment(&self, is_to_be_written: bool) -> Result<Option<Segment<'a>>, AccessError> {
+        if is_to_be_written && !self.is_writable() {
+            return Err(AccessError::ReadOnly);
+        }
+        if self.len == 0 {
+            return Ok(None);
+        }
+        let direction = match is_to_be_written {
+            true => Direction::ReadWrite,
+            false => Direction::ReadOnly,
+        };
+        let first = self.cursor().next_piece(self.len, direction)?;
+        Ok((first.len() == self.len).then_some(first))
     }
 
     /// The host memory in order, trimmed at both ends; no empty segments. After an error the iterator ends.

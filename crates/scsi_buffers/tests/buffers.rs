@@ -501,3 +501,55 @@ fn many_threads_write_their_parts_of_one_request() {
         );
     }
 }
+
+#[test]
+fn what_is_one_segment_is_had_as_one_and_checked() {
+    let memory = GuestMemory::allocate(8192);
+    let one = OwnedRequestBuffers::linear(512, 4096, true);
+    let buffers = one.buffer(&memory);
+    for is_to_be_written in [false, true] {
+        let segment = buffers.one_segment(is_to_be_written).expect("memory");
+        let segments: Vec<_> = buffers
+            .segments()
+            .map(|segment| segment.expect("memory"))
+            .collect();
+        assert_eq!(segments.len(), 1);
+        let segment = segment.expect("it is one");
+        assert_eq!(segment.as_ptr(), segments[0].as_ptr());
+        assert_eq!(segment.len(), 4096);
+        let part = buffers.subrange(100, 7).one_segment(is_to_be_written);
+        let part = part.expect("memory").expect("it is one");
+        assert_eq!(part.as_ptr().addr(), segment.as_ptr().addr() + 100);
+        assert_eq!(part.len(), 7);
+        let none = buffers.subrange(7, 0).one_segment(is_to_be_written);
+        assert!(none.expect("nothing is wrong with nothing").is_none());
+    }
+    let ranges = [(0, 512), (4096, 512)].map(|(address, len)| GuestRange { address, len });
+    let two = OwnedRequestBuffers::from_ranges(ranges, true);
+    assert!(
+        two.buffer(&memory)
+            .one_segment(true)
+            .expect("memory")
+            .is_none()
+    );
+    let read_only = OwnedRequestBuffers::linear(0, 512, false);
+    assert!(matches!(
+        read_only.buffer(&memory).one_segment(true),
+        Err(AccessError::ReadOnly)
+    ));
+    assert!(
+        read_only
+            .buffer(&memory)
+            .one_segment(false)
+            .expect("memory")
+            .is_some()
+    );
+    let nowhere = OwnedRequestBuffers::linear(8192, 512, true);
+    for is_to_be_written in [false, true] {
+        let segment = nowhere.buffer(&memory).one_segment(is_to_be_written);
+        assert!(matches!(
+            segment,
+            Err(AccessError::OutOfRange { address: 8192, .. })
+        ));
+    }
+}

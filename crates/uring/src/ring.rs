@@ -160,7 +160,11 @@ impl Core {
                 }
                 // A sandbox that was closed after the ring was made, for this thread at least.
                 Err((_, error)) => {
-                    tracing::warn!(%error, "io_uring is refused from now on: requests that have to wait use threads instead");
+                    // The other rings will find the same.
+                    static IS_SAID: AtomicBool = AtomicBool::new(false);
+                    if !IS_SAID.swap(true, SeqCst) {
+                        tracing::warn!(%error, "io_uring is refused from now on: requests that have to wait use threads instead");
+                    }
                     self.is_refused.store(true, SeqCst);
                     return self.end_all(questions);
                 }

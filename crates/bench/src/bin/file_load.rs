@@ -29,15 +29,21 @@ struct Args {
     /// How many requests are in flight
     #[arg(long)]
     iodepth: u64,
-    /// For how long
-    #[arg(long)]
+    /// For how many seconds
+    #[arg(long, default_value_t = 1)]
     runtime: u64,
+    /// How many requests, however long that takes
+    #[arg(long)]
+    requests: Option<u64>,
     /// Past the page cache
     #[arg(long)]
     direct: bool,
     /// On threads, without io_uring
     #[arg(long)]
     threads: bool,
+    /// Hand over all writes that might wait
+    #[arg(long)]
+    hand_over_writes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -68,6 +74,8 @@ struct Load<'a> {
     end: Instant,
     /// How many places for a request the file has.
     place_count: u64,
+    /// The number of the first request, and of the next.
+    first: u64,
     next: std::cell::Cell<u64>,
 }
 
@@ -82,6 +90,15 @@ impl Load<'_> {
         split_mix(number) % self.place_count
     }
 
+    /// Whether there is time for another request after `count` in the same slot. The clock is not looked at each time: that is no part of
+    /// what is measured.
+    fn goes_on(&self, count: u64) -> bool {
+        match self.args.requests {
+            Some(requests) => self.next.get() - self.first < requests,
+            None => !count.is_multiple_of(16) || Instant::now() < self.end,
+        }
+    }
+
     /// One request after the other until the time is over. Returns how many.
     async fn keep_one_in_flight(&self, slot: u64) -> Result<u64, DiskError> {
         let Args {
@@ -91,7 +108,7 @@ impl Load<'_> {
         let buffers = request.buffer(self.memory);
         let sectors = bs >> self.disk.sector_shift();
         let mut count = 0;
-        while Instant::now() < self.end {
+        while self.goes_on(count) {
             let sector = self.place() * sectors;
             if rw.is_read() {
                 self.disk.read_vectored(&buffers, sector).await?;
@@ -123,18 +140,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         read_only: args.rw.is_read(),
         direct: args.direct,
         io_uring: !args.threads,
+        hand_over_writes: args.hand_over_writes,
         ..Default::default()
     };
     let disk = Disk::new(FileDisk::open(&args.path, &options)?)?;
     let memory = GuestMemory::allocate((args.iodepth * args.bs) as usize);
     memory.fill_at(0, 0x5a, (args.iodepth * args.bs) as usize)?;
     let begun = Instant::now();
+    let first = u64::from(std::process::id()) << 24;
     let load = Load {
         disk: &disk,
         memory: &memory,
         end: begun + Duration::from_secs(args.runtime),
         place_count: (disk.sector_count() << disk.sector_shift()) / args.bs,
-        next: std::cell::Cell::new(u64::from(std::process::id()) << 24),
+        first,
+        next: std::cell::Cell::new(first),
         args: &args,
     };
     let count = async_io::block_on(async {

@@ -30,17 +30,25 @@ impl Place {
     }
 
     /// The ways to open a file here, which differ in nothing but speed: through the page cache and past it, by io_uring and on
-    /// threads. Each with what it is called, and the smallest sector it can have.
+    /// threads, and at once where that can be. Each with what it is called, and the smallest sector it can have.
     pub(crate) fn ways(&self) -> Vec<(&'static str, FileDiskOptions)> {
         let usual = FileDiskOptions::default();
         if self.file_system == "tmpfs" {
             return vec![("in memory", usual)];
         }
-        let threads = FileDiskOptions {
-            io_uring: false,
+        let handed_over = FileDiskOptions {
+            hand_over_writes: true,
             ..usual.clone()
         };
-        let mut ways = vec![("by io_uring", usual.clone()), ("on threads", threads)];
+        let threads = FileDiskOptions {
+            io_uring: false,
+            ..handed_over.clone()
+        };
+        let mut ways = vec![
+            ("at once", usual.clone()),
+            ("by io_uring", handed_over),
+            ("on threads", threads),
+        ];
         if let Some(sector_size) = self.direct_sector_size() {
             for (name, io_uring) in [("direct, by io_uring", true), ("direct, on threads", false)] {
                 let way = FileDiskOptions {
@@ -65,6 +73,8 @@ impl Place {
         let disk = open(&path, way).expect("it opens");
         assert_eq!(inspected(&disk, "io_uring"), way.io_uring, "{name}");
         assert_eq!(inspected(&disk, "is_direct"), way.direct, "{name}");
+        let is_here = !way.hand_over_writes && !way.direct;
+        assert_eq!(inspected(&disk, "may_write_here"), is_here, "{name}");
     }
 
     /// The smallest sector that a direct disk can have here, none if there are no direct disks.
