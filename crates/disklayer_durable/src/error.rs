@@ -143,6 +143,12 @@ pub enum OpenError {
         /// What was asked for.
         asked: Role,
     },
+    /// It was to verify its data, and has no checksums of it.
+    #[error(
+        "the layer was made without checksums of its data: leave out `verify`, or make another one (`platter layer create --verify data`) \
+         and copy what it holds"
+    )]
+    Unverified,
     /// Whoever watched asked for the end.
     #[error("it was stopped before all was looked at")]
     Stopped,

@@ -153,10 +153,12 @@ async fn zero_runs(
     let host = HostBuffers::from_mut(&mut data);
     let first = core.data_sector(stripe, sectors.start);
     core.store.read_vectored(&host.buffers(), first).await?;
+    let wrong = core.wrong(stripe, &sectors, &host.buffers()).await?;
     drop(host);
     let mut runs: Vec<Range<u32>> = Vec::new();
     for (sector, bytes) in (sectors.start..).zip(data.chunks_exact(size)) {
-        if bytes.iter().any(|byte| *byte != 0) {
+        // Zeros that were not written are the trace of what was lost, and stay an error.
+        if bytes.iter().any(|byte| *byte != 0) || wrong.contains(&sector) {
             continue;
         }
         match runs.last_mut() {
