@@ -6,9 +6,9 @@
 use crate::change::run;
 use crate::core::{Core, other};
 use crate::format::{Role, State, sums_of};
-use crate::page::{Clear, Inner, Page, Work, Writing};
+use crate::page::{Begun, Clear, Inner, Page, Work, Writing};
 use crate::read::Runs;
-use disk_backend::{DiskError, MediumErrorDetails};
+use disk_backend::{Disk, DiskError, MediumErrorDetails};
 use parking_lot::Mutex;
 use scsi_buffers::{BounceBuffer, RequestBuffers};
 use smallvec::SmallVec;
@@ -32,7 +32,7 @@ enum Look {
 
 /// How a second look begins.
 enum Begin {
-    Look(crate::page::Begun, Arc<Mutex<Option<BounceBuffer>>>, u32),
+    Look(Begun, Arc<Mutex<Option<BounceBuffer>>>, u32),
     After(Arc<Work>),
     Changed,
 }
@@ -89,6 +89,56 @@ impl Core {
         let first = stripe * u64::from(self.layout.stripe_sectors) + u64::from(sectors.start);
         let wrong = self.failing(memory, first, &known)?;
         Ok(wrong.into_iter().map(|at| sectors.start + at).collect())
+    }
+
+    /// Makes the checksums of a stripe's data that has none: of what is there, while nobody writes it. A page that is damaged, and what
+    /// the store cannot read, stay as they are.
+    pub(crate) async fn learn(self: &Arc<Self>, stripe: u64) -> Result<(), DiskError> {
+        let _change = self.journal.begin_change();
+        self.prepare().await?;
+        let page = match self.page(stripe).await {
+            Err(DiskError::MediumError(..)) => return Ok(()),
+            page => page?,
+        };
+        for sector in 0..self.within(stripe, self.sector_count()) {
+            if let Some(begun) = self.begin_learning(&page, sector)? {
+                match run(&begun.work).await {
+                    Ok(()) | Err(DiskError::MediumError(..)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins with one sector, if there is something to learn of it.
+    fn begin_learning(&self, page: &Arc<Page>, sector: u32) -> Result<Option<Begun>, DiskError> {
+        let sectors = sector..sector + 1;
+        let mut inner = page.lock();
+        let is_data = inner.states.get(sector) == State::Data;
+        let is_known = inner.known(&sectors).iter().all(Option::is_some);
+        if !is_data || is_known || inner.work_on(&sectors).is_some() {
+            return Ok(None);
+        }
+        let copy = BounceBuffer::unpooled(self.layout.sector_size as usize);
+        let copy = copy.map_err(|_| DiskError::NoSpace)?;
+        let at = self.data_sector(page.stripe, sector);
+        let first = page.stripe * u64::from(self.layout.stripe_sectors) + u64::from(sector);
+        let (this, size) = (self.this.clone(), self.layout.sector_size as usize);
+        let body = async move |store: Disk, writing: Writing| {
+            store.read_vectored(&copy.buffers(true), at).await?;
+            let sums = sums_of(&copy.buffers(false), first, size)?;
+            let Some(core) = this.upgrade() else {
+                return Ok(());
+            };
+            let page = Arc::clone(writing.page());
+            let mut inner = page.lock();
+            if writing.complete(&mut inner, sector + 1, true, &sums) {
+                core.note_dirty(&mut inner, page.stripe);
+            }
+            Ok(())
+        };
+        Ok(Some(self.begin_work(page, &mut inner, sectors, body)))
     }
 
     /// Holds what was read of a stripe, from sector `from` on, against what was known of it before. False if it must be read again.

@@ -58,6 +58,6 @@ pub use error::{FormatError, OpenError};
 pub use format::{Binding, LowerDisk, Role, Verify};
 pub use layer::DurableLayer;
 pub use look::{CheckReport, Condition, Damage, LayerInfo, Run, RunState, check, info, map};
-pub use mend::{Compacted, compact, repair, resize};
+pub use mend::{Compacted, compact, repair, repair_with, resize};
 pub use open::DurableOptions;
 pub use resolve::{DurableLayerHandle, DurableRole, DurableVerify};

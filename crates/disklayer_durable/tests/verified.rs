@@ -9,7 +9,7 @@ use disk_layered::{
 };
 use disklayer_durable::{
     CheckReport, Condition, DurableLayer, DurableOptions, FormatError, FormatOptions,
-    LazyDurableLayer, OpenError, Role, Verify, check, compact, format, info,
+    LazyDurableLayer, OpenError, Role, Verify, check, compact, format, info, repair,
 };
 use disklayer_ram::ram_disk;
 use futures_lite::future::block_on;
@@ -341,6 +341,37 @@ fn compacting_does_not_make_zeros_of_what_was_lost() {
         let layer = open(&store).await;
         rot(&layer, 1).await;
         assert_eq!(read(&layer, 2).await, Some(0));
+    });
+}
+
+#[test]
+fn a_repair_takes_the_checksums_of_what_a_crash_left() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = layer_on(&store, &verified(), &few_pages()).await;
+        for sector in [0, 1, 8, 9] {
+            write(&layer, sector, 1).await;
+        }
+        layer.sync_cache().await.unwrap();
+        write(&layer, 0, 2).await;
+        drop(layer);
+        flip(&store, place(9)).await;
+        assert_eq!(counts(&report(&store).await), (1, 2, 1));
+        repair(store.clone()).await.unwrap();
+        let after = report(&store).await;
+        // What is known to be wrong is not taken for right.
+        assert_eq!(
+            (counts(&after), after.condition),
+            ((3, 0, 1), Condition::Damaged)
+        );
+        let layer = open(&store).await;
+        assert_eq!(
+            (read(&layer, 0).await, read(&layer, 8).await),
+            (Some(2), Some(1))
+        );
+        rot(&layer, 9).await;
+        flip(&store, place(1)).await;
+        rot(&layer, 1).await;
     });
 }
 

@@ -6,7 +6,7 @@ use crate::connect::Bytes;
 use crate::exit::{DAMAGED, Failure, NOT_CLOSED, chain};
 use crate::output;
 use crate::tools::watching::Watching;
-use disklayer_durable::{CheckReport, Condition, Damage, OpenError, check, repair};
+use disklayer_durable::{CheckReport, Condition, Damage, OpenError, Verify, check, repair_with};
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -16,6 +16,7 @@ use std::process::ExitCode;
 struct Outcome {
     name: String,
     sector_size: u64,
+    verify: Verify,
     condition: Condition,
     /// None if so much is damaged that nothing more could be looked at.
     report: Option<CheckReport>,
@@ -30,10 +31,25 @@ pub(super) fn run(args: &LayerCheckArgs) -> Result<ExitCode, Failure> {
     let Some(mut outcome) = look(args, &watching)? else {
         return Ok(watching.exit_code().unwrap_or(ExitCode::FAILURE));
     };
-    let is_to_mend = outcome.condition != Condition::Clean && outcome.beyond.is_none();
+    let lacks_sums = outcome.verify == Verify::Data
+        && outcome
+            .report
+            .as_ref()
+            .is_some_and(|report| report.unverified_sectors > 0);
+    let is_to_mend =
+        (outcome.condition != Condition::Clean || lacks_sums) && outcome.beyond.is_none();
     if args.repair && is_to_mend {
         let store = Store::open(&args.store.store, false)?;
-        block_on(repair(store.disk.clone())).map_err(|error| failed(&store.name, &error))?;
+        watching.begin_steps("repairing");
+        let step = |done, all| watching.step(done, all);
+        let repaired = block_on(repair_with(store.disk.clone(), step));
+        watching.end();
+        match repaired {
+            Err(OpenError::Stopped) => {
+                return Ok(watching.exit_code().unwrap_or(ExitCode::FAILURE));
+            }
+            repaired => repaired.map_err(|error| failed(&store.name, &error))?,
+        }
         block_on(store.disk.close())
             .map_err(|error| failed(&store.name, &OpenError::Store(error)))?;
         drop(store);
@@ -64,6 +80,10 @@ fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, F
     let mut outcome = Outcome {
         name: store.name.clone(),
         sector_size: store.disk.sector_size().into(),
+        verify: store
+            .info
+            .as_ref()
+            .map_or(Verify::Metadata, |info| info.verify),
         condition: Condition::Damaged,
         report: None,
         beyond: None,
@@ -109,6 +129,9 @@ impl Outcome {
             "data_bytes": bytes(|report| report.data_sectors),
             "zero_bytes": bytes(|report| report.zero_sectors),
             "absent_bytes": bytes(|report| report.absent_sectors),
+            "verified_bytes": bytes(|report| report.verified_sectors),
+            "unverified_bytes": bytes(|report| report.unverified_sectors),
+            "bad_bytes": bytes(|report| report.bad_sectors),
             "damage": damage.collect::<Vec<Value>>(),
         })
     }
@@ -166,6 +189,20 @@ impl Outcome {
         ]
         .map(|sectors| Bytes(self.bytes(sectors)));
         line(&format!("{data} of data, {zero} of zeros, {absent} absent"));
+        if self.verify == Verify::Data {
+            let [right, unknown, bad] = [
+                report.verified_sectors,
+                report.unverified_sectors,
+                report.bad_sectors,
+            ]
+            .map(|sectors| Bytes(self.bytes(sectors)));
+            line(&format!(
+                "of the data, {right} match their checksums, {bad} do not, and {unknown} have none on record"
+            ));
+            if report.unverified_sectors > 0 && !was_to_repair {
+                line("--repair takes on record the checksums of what is there");
+            }
+        }
         text
     }
 }
