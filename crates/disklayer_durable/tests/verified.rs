@@ -4,17 +4,21 @@ mod common;
 
 use common::{few_pages, layer_on, store, tight};
 use disk_backend::{Disk, DiskError, MediumErrorDetails};
+use disk_contract::{Operation, Script, ScriptedDisk, When};
 use disk_layered::{
     DiskLayer, LayerConfiguration, LayerIo, LayeredDisk, SectorBitmap, SectorMarker,
+    WriteNoOverwrite,
 };
 use disklayer_durable::{
     CheckReport, Condition, DurableLayer, DurableOptions, FormatError, FormatOptions,
     LazyDurableLayer, OpenError, Role, Verify, check, compact, format, info, repair,
 };
-use disklayer_ram::ram_disk;
-use futures_lite::future::block_on;
-use scsi_buffers::HostBuffers;
+use disklayer_ram::{RamDiskLayer, ram_disk};
+use futures_lite::future::{block_on, poll_once};
+use guestmem::GuestMemory;
+use scsi_buffers::{HostBuffers, OwnedRequestBuffers};
 use std::ops::ControlFlow;
+use std::pin::pin;
 
 const SECTORS: u64 = 24;
 
@@ -488,6 +492,126 @@ fn what_was_made_otherwise_is_refused_or_emptied() {
         assert_eq!(read_disk(&disk, 1).await.unwrap(), 9);
         let info = info(&emptied).await.unwrap();
         assert_eq!((info.verify, info.stripe_sectors), (Verify::Data, 512));
+    });
+}
+
+/// A store under a script, and a layer on it whose sectors 0 and 1 hold 1, as is not on record yet.
+async fn scripted() -> (Disk, Script, DurableLayer) {
+    let ram = RamDiskLayer::new(512).unwrap();
+    let layers = vec![LayerConfiguration::new(DiskLayer::new(ram))];
+    let store = ScriptedDisk::new(LayeredDisk::new(false, layers).await.unwrap());
+    let script = store.script().clone();
+    let store = Disk::new(store).unwrap();
+    let layer = layer_on(&store, &verified(), &few_pages()).await;
+    write(&layer, 0, 1).await;
+    write(&layer, 1, 1).await;
+    (store, script, layer)
+}
+
+/// C3: a checksum of what the memory held a moment before would call the data wrong for ever.
+#[test]
+fn memory_that_changes_under_a_write_changes_data_and_checksum_alike() {
+    block_on(async {
+        for (sector, is_fill) in [(0, false), (2, false), (2, true)] {
+            let (store, script, layer) = scripted().await;
+            let memory = GuestMemory::allocate(512);
+            memory.fill_at(0, 7, 512).unwrap();
+            let owned = OwnedRequestBuffers::linear(0, 512, false);
+            let buffers = owned.buffer(&memory);
+            let gate = script.hold(Operation::Write, When::Before);
+            let fill = layer.write_no_overwrite().unwrap();
+            let mut writing = pin!(async {
+                match is_fill {
+                    true => fill.write_no_overwrite(&buffers, sector).await,
+                    false => layer.write(&buffers, sector, false).await,
+                }
+            });
+            assert!(poll_once(writing.as_mut()).await.is_none());
+            memory.fill_at(0, 8, 512).unwrap();
+            gate.open();
+            writing.await.unwrap();
+            assert_eq!(read(&layer, sector).await, Some(7));
+            layer.close().await.unwrap();
+            let count = if sector == 0 { 2 } else { 3 };
+            assert_eq!(counts(&report(&store).await), (count, 0, 0));
+        }
+    });
+}
+
+#[test]
+fn what_is_read_beside_a_write_is_old_or_new_and_no_rot() {
+    block_on(async {
+        for when in [When::Before, When::After] {
+            let (_, script, layer) = scripted().await;
+            let gate = script.hold(Operation::Read, when);
+            let mut reading = pin!(read(&layer, 0));
+            assert!(poll_once(reading.as_mut()).await.is_none());
+            write(&layer, 0, 2).await;
+            gate.open();
+            let expected = if when == When::Before { 2 } else { 1 };
+            assert_eq!(reading.await, Some(expected));
+        }
+    });
+}
+
+#[test]
+fn of_a_write_that_failed_or_was_dropped_no_checksum_is_kept() {
+    block_on(async {
+        for is_done in [true, false] {
+            let (store, script, layer) = scripted().await;
+            let data = [2; 512];
+            let host = HostBuffers::from_ref(&data);
+            let when = if is_done { When::After } else { When::Before };
+            script.fail_nth(0, Operation::Write, when);
+            let written = layer.write(&host.buffers(), 0, false).await;
+            written.unwrap_err();
+            let now = if is_done { 2 } else { 1 };
+            assert_eq!(read(&layer, 0).await, Some(now));
+            let gate = script.hold(Operation::Write, when);
+            {
+                let buffers = host.buffers();
+                let mut writing = pin!(layer.write(&buffers, 1, false));
+                assert!(poll_once(writing.as_mut()).await.is_none());
+            }
+            gate.open();
+            assert_eq!(read(&layer, 1).await, Some(now));
+            layer.close().await.unwrap();
+            assert_eq!(counts(&report(&store).await), (0, 2, 0));
+            // The next one that succeeds is known.
+            write(&layer, 0, 3).await;
+            layer.close().await.unwrap();
+            assert_eq!(counts(&report(&store).await), (1, 1, 0));
+        }
+    });
+}
+
+/// V2: what a flush that failed may have left counts.
+#[test]
+fn nothing_is_written_over_what_a_failed_flush_may_have_put_on_record() {
+    block_on(async {
+        // The flush before the entry, the entry, and the flush behind it.
+        for (nth, operation) in [
+            (0, Operation::Flush),
+            (0, Operation::Write),
+            (1, Operation::Flush),
+        ] {
+            let (store, script, layer) = scripted().await;
+            script.fail_nth(nth, operation, When::After);
+            layer.sync_cache().await.unwrap_err();
+            // While the mark cannot be made, the data is not written.
+            script.fail_nth(0, Operation::Flush, When::Before);
+            let data = [2; 512];
+            let host = HostBuffers::from_ref(&data);
+            let written = layer.write(&host.buffers(), 0, false).await;
+            written.unwrap_err();
+            assert_eq!(read(&layer, 0).await, Some(1));
+            write(&layer, 0, 2).await;
+            drop(layer);
+            // Killed here: what was written is there, and is not called wrong.
+            let layer = open(&store).await;
+            let found = (read(&layer, 0).await, read(&layer, 1).await);
+            assert_eq!(found, (Some(2), Some(1)));
+        }
     });
 }
 
