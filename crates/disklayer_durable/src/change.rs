@@ -9,13 +9,16 @@ use disk_backend::{DiskError, UnmapBehavior};
 use operation::Operation;
 use parking_lot::Mutex;
 use planted::Bug;
-use scsi_buffers::{BounceBuffer, PinnedBuffers, RequestBuffers};
+use scsi_buffers::{BounceBuffer, BouncePool, PinnedBuffers, RequestBuffers};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 /// How much is written in one operation that owns its memory, in bytes.
 const WORK_BYTES_MAX: usize = 1 << 20;
+
+/// Memory for copies of what is written, which is used again: what exceeds it is mapped for each.
+static POOL: LazyLock<BouncePool> = LazyLock::new(|| BouncePool::new(4 * WORK_BYTES_MAX));
 
 /// How often a page is read for an eviction.
 const EVICTION_TRIES: u32 = 8;
@@ -61,8 +64,15 @@ impl Core {
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
         let mut is_durable = true;
+        let (mut opened_to, mut _opened) = (sector, Vec::new());
         for part in self.layout.parts(sector..sector + count) {
             self.prepare().await?;
+            if self.layout.is_verified() && part.first >= opened_to {
+                let stripes = self.opened_stripes_max();
+                opened_to = part.first + stripes * u64::from(self.layout.stripe_sectors);
+                let sectors = part.first..opened_to.min(sector + count);
+                _opened = self.open_all(sectors).await?;
+            }
             let offset = ((part.first - sector) as usize) << shift;
             let memory = buffers.subrange(offset, part.sectors.len() << shift);
             let page = self.page(part.stripe).await?;
@@ -171,7 +181,7 @@ impl Core {
     }
 
     /// Whether some of a run must not be written yet (V2).
-    fn is_sealed(&self, inner: &Inner, run: &Range<u32>) -> bool {
+    pub(crate) fn is_sealed(&self, inner: &Inner, run: &Range<u32>) -> bool {
         let verified = inner.verified.as_ref();
         verified.is_some_and(|verified| verified.is_sealed(run.clone()))
             && !planted::is_active(Bug::OverwriteBeforeMark)
@@ -566,7 +576,11 @@ impl Data {
     }
 
     fn copy_of(memory: &RequestBuffers<'_>) -> Result<Self, DiskError> {
-        let copy = BounceBuffer::unpooled(memory.len()).map_err(|_| DiskError::NoSpace)?;
+        let copy = match POOL.try_allocate(memory.len()) {
+            Ok(Some(copy)) => Ok(copy),
+            _ => BounceBuffer::unpooled(memory.len()),
+        };
+        let copy = copy.map_err(|_| DiskError::NoSpace)?;
         copy.buffers(true).copy_from(memory)?;
         Ok(Self::Copy(copy))
     }

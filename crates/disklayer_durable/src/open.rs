@@ -27,7 +27,7 @@ pub struct DurableOptions {
     /// layer that verifies its data 10.8 GiB.
     pub cache_bytes: usize,
     /// Of a layer that verifies its data: after how many flushes without a write to a stripe the checksums of what was written over there
-    /// are put on record. Until then a crash lets them be forgotten, and afterwards the next write over data there takes a flush. 64, and
+    /// are put on record, or a quarter as many for each such stripe if that is more. Until then a crash lets them be forgotten, and afterwards the next write over data there takes a flush. 64, and
     /// 1 at the least.
     pub close_after_flushes: u64,
 }

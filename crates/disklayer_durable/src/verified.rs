@@ -10,13 +10,16 @@
 //!   makes a sector fail.
 //! - V4: a stripe of which sealed data is to be written over is *open* from then on: its images vouch for nothing of its data. It is
 //!   closed with a flush, when nobody writes there and nobody wants to; that flush takes the checksums that are known on record. What is
-//!   known of an open stripe is known in memory only, so its page stays there.
+//!   known of an open stripe is known in memory only, so its page stays there. A write opens all its stripes at once, and as many behind them
+//!   as are open before: so a long write in order takes a flush for some MiB, and not for each stripe.
 //! - V5: all that is written to the data of such a layer is work (P2) from memory of its own (C3): so the order of two writes is known,
 //!   and with it the checksum. A clear waits for the work on data.
 
 use crate::core::Core;
-use crate::format::{Marks, PageImage, Sums};
+use crate::format::{Marks, PageImage, State, Sums};
+use crate::journal::flush;
 use crate::page::{Inner, Page};
+use disk_backend::DiskError;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -93,12 +96,73 @@ impl Drop for Opening {
     }
 }
 
+/// So many stripes of a write are opened with one flush, at the most, and so many ahead of it.
+pub(crate) const OPENED_STRIPES_MAX: u64 = 64;
+
+/// An open stripe is closed after so many flushes for so many open ones, if that is more than for one: then few of those that are written
+/// at random, with a flush after each write, are closed before their turn comes again.
+const STRIPES_PER_WAIT: u64 = 4;
+
 impl Core {
+    /// Opens what is sealed of these sectors, which are about to be written, with one flush (V4).
+    pub(crate) async fn open_all(
+        self: &Arc<Self>,
+        sectors: Range<u64>,
+    ) -> Result<Vec<Opening>, DiskError> {
+        let mut openings = Vec::new();
+        let mut last = 0;
+        for part in self.layout.parts(sectors) {
+            let page = self.page(part.stripe).await?;
+            last = part.stripe;
+            openings.extend(self.open_sealed(&page, part.sectors));
+        }
+        let Some(first) = openings.first() else {
+            return Ok(openings);
+        };
+        let ahead = self.open_before(first.page.stripe);
+        let stripes = self.layout.stripe_count(self.sector_count());
+        let mut opened_ahead = Vec::new();
+        for stripe in (last + 1..stripes).take(ahead) {
+            // It is only a guess: what is wrong there is no concern of this write.
+            let Ok(page) = self.page(stripe).await else {
+                break;
+            };
+            opened_ahead.extend(self.open_sealed(&page, 0..self.layout.stripe_sectors));
+        }
+        flush(self).await?;
+        Ok(openings)
+    }
+
+    /// How many stripes are open right before one, as far as that matters.
+    fn open_before(&self, stripe: u64) -> usize {
+        let open = self.journal.open.lock();
+        let max = self.opened_stripes_max();
+        let before = (stripe.saturating_sub(max)..stripe).rev();
+        before.take_while(|stripe| open.contains(stripe)).count()
+    }
+
+    /// So many stripes are opened at once.
+    pub(crate) fn opened_stripes_max(&self) -> u64 {
+        OPENED_STRIPES_MAX.min(self.cache.pages_max() as u64 / 4)
+    }
+
+    fn open_sealed(&self, page: &Arc<Page>, sectors: Range<u32>) -> Option<Opening> {
+        let mut inner = page.lock();
+        let has_sealed_data = sectors.into_iter().any(|sector| {
+            inner.states.get(sector) == State::Data && self.is_sealed(&inner, &(sector..sector + 1))
+        });
+        match has_sealed_data {
+            true => self.open(page, &mut inner),
+            false => None,
+        }
+    }
+
     /// Opens a stripe, with its page locked: sealed sectors of it can be written after a flush that begins later.
     pub(crate) fn open(&self, page: &Arc<Page>, inner: &mut Inner) -> Option<Opening> {
         let verified = inner.verified.as_mut()?;
         verified.openers += 1;
         verified.is_open = true;
+        verified.written_at = self.journal.flushes.load(Ordering::Relaxed);
         self.journal.open.lock().insert(page.stripe);
         self.note_dirty(inner, page.stripe);
         Some(Opening {
@@ -116,7 +180,8 @@ impl Core {
         if self.journal.closes_all.swap(false, Ordering::Relaxed) {
             self.close_stripes(0);
         } else if count.is_multiple_of(after) {
-            self.close_stripes(after);
+            let open = self.journal.open.lock().len() as u64;
+            self.close_stripes(after.saturating_mul((open / STRIPES_PER_WAIT).max(1)));
         }
     }
 

@@ -19,6 +19,8 @@ use guestmem::GuestMemory;
 use scsi_buffers::{HostBuffers, OwnedRequestBuffers};
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SECTORS: u64 = 24;
 
@@ -582,6 +584,60 @@ fn of_a_write_that_failed_or_was_dropped_no_checksum_is_kept() {
             layer.close().await.unwrap();
             assert_eq!(counts(&report(&store).await), (1, 1, 0));
         }
+    });
+}
+
+/// How many flushes of the store `work` takes.
+async fn flushes_of(script: &Script, work: impl Future<Output = ()>) -> usize {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    script.run(Operation::Flush, When::Before, move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    work.await;
+    script.clear();
+    count.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_long_write_takes_one_mark_and_writes_in_order_few() {
+    block_on(async {
+        const STRIPES: u64 = 256;
+        let ram = RamDiskLayer::new(512).unwrap();
+        let layers = vec![LayerConfiguration::new(DiskLayer::new(ram))];
+        let store = ScriptedDisk::new(LayeredDisk::new(false, layers).await.unwrap());
+        let script = store.script().clone();
+        let store = Disk::new(store).unwrap();
+        let mut options = verified();
+        options.sector_count = 8 * STRIPES;
+        options.log_blocks = Some(1000);
+        let layer = layer_on(&store, &options, &DurableOptions::default()).await;
+        let data = vec![1; STRIPES as usize * 4096];
+        let host = HostBuffers::from_ref(&data);
+        layer.write(&host.buffers(), 0, false).await.unwrap();
+        layer.sync_cache().await.unwrap();
+        // A mark is two flushes of the store: for the first 64 stripes; for 64 more and the 64 that lie ahead of them; and for the rest.
+        let all = flushes_of(&script, async {
+            layer.write(&host.buffers(), 0, false).await.unwrap();
+        });
+        assert_eq!(all.await, 2 * 3);
+        layer.close().await.unwrap();
+        write(&layer, 0, 1).await;
+        let in_order = flushes_of(&script, async {
+            for sector in 1..8 * STRIPES {
+                write(&layer, sector, 2).await;
+            }
+        });
+        // 1, 1, 2, 4, 8, 16, 32, and then 64 each.
+        assert!(in_order.await <= 2 * 10);
+        let at_random = flushes_of(&script, async {
+            for stripe in 0..STRIPES {
+                write(&layer, 8 * (stripe * 77 % STRIPES), 3).await;
+                layer.sync_cache().await.unwrap();
+            }
+        });
+        // All of them stay open, so that each flush is one of the store.
+        assert_eq!(at_random.await, STRIPES as usize);
     });
 }
 
