@@ -7,6 +7,7 @@
 //!   them first (C4). So of two writes that made the same sector present, the later one is what it holds; only of writes over `Data` does
 //!   the store know the order, and it alone. What a clear (an unmap, a zeroing, an eviction) touches of work, and all of it if nobody
 //!   waits for it any more, that is left alone when it ends: nobody has seen it (C9).
+//!   In a layer that verifies its data writes over `Data` are work as well (V5).
 //! - P3: a sector that is `Data` stays so while anything is under way there: zeros are then written over the data. So a write that was seen,
 //!   and zeroed, cannot come back after a later one. Only an eviction is not held up by this: what it throws away is a copy.
 //! - P4: a page is dirty only if there is room for it in its place on the store.
