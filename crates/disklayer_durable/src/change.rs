@@ -1,31 +1,25 @@
 //! Writing, clearing and filling.
 
 use crate::core::{Core, other};
+use crate::data::Data;
 use crate::format::{State, sums_of};
 use crate::journal::{begin_use, flush};
 use crate::layer::SECTORS_BETWEEN_YIELDS;
 use crate::page::{Begun, Clear, Inner, Page, Work, Writing};
-use disk_backend::{DiskError, UnmapBehavior};
+use disk_backend::DiskError;
 use operation::Operation;
 use parking_lot::Mutex;
 use planted::Bug;
-use scsi_buffers::{BounceBuffer, BouncePool, PinnedBuffers, RequestBuffers};
+use scsi_buffers::RequestBuffers;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock};
 
 /// How much is written in one operation that owns its memory, in bytes.
-const WORK_BYTES_MAX: usize = 1 << 20;
-
-/// Memory for copies of what is written, which is used again: what exceeds it is mapped for each.
-static POOL: LazyLock<BouncePool> = LazyLock::new(|| BouncePool::new(4 * WORK_BYTES_MAX));
+pub(crate) const WORK_BYTES_MAX: usize = 1 << 20;
 
 /// How often a page is read for an eviction.
 const EVICTION_TRIES: u32 = 8;
-
-/// Of so many stripes is space given back after a flush, or of a part of those that wait for it, if that is more.
-const PUNCHED_STRIPES_MIN: usize = 8;
-const PUNCHED_PART: usize = 4;
 
 impl Core {
     /// Whether there is something to be done before a part of a change: the store shall say that the layer is in use, and the pages in
@@ -470,62 +464,6 @@ impl Core {
         *place.lock() = Some(writing);
         begun
     }
-
-    /// Gives space back to the store whose clearing is on record: in proportion to what there is, so that it never becomes much.
-    async fn punch_some(&self) {
-        if self.store.unmap_behavior() == UnmapBehavior::Ignored {
-            self.journal.emptied.lock().clear();
-            return;
-        }
-        let count = self.journal.emptied.lock().len() / PUNCHED_PART;
-        for _ in 0..count.max(PUNCHED_STRIPES_MIN) {
-            let next = self.journal.emptied.lock().take();
-            let Some((stripe, ranges)) = next else {
-                return;
-            };
-            for range in ranges.into_iter() {
-                self.punch(stripe, range).await;
-            }
-        }
-    }
-
-    /// Gives back what holds no data of a range. What cannot be given back now stays: only space is lost.
-    pub(crate) async fn punch(&self, stripe: u64, range: Range<u32>) {
-        let Ok(page) = self.page(stripe).await else {
-            return;
-        };
-        let mut at = range.start;
-        while let Some(begun) = self.begin_punch(&page, &range, &mut at) {
-            begun.work.finish().await;
-        }
-    }
-
-    /// Begins to punch the next run of a range that holds no data, as is on record, and that nothing is under way in.
-    fn begin_punch(&self, page: &Arc<Page>, range: &Range<u32>, at: &mut u32) -> Option<Begun> {
-        let mut inner = page.lock();
-        if inner.is_dirty || inner.is_logging {
-            inner.emptied.add(*at..range.end);
-            return None;
-        }
-        while let Some(idle) = inner.idle_run(*at, range.end) {
-            let (state, end) = inner.states.run(idle.start, idle.end);
-            *at = end;
-            if state == State::Data {
-                continue;
-            }
-            let first = self.data_sector(page.stripe, idle.start);
-            let count = u64::from(end - idle.start);
-            let run = idle.start..end;
-            return Some(
-                self.begin_work(page, &mut inner, run, async move |store, writing| {
-                    let result = store.unmap(first, count, false).await;
-                    drop(writing);
-                    result
-                }),
-            );
-        }
-        None
-    }
 }
 
 /// What a fill goes on with.
@@ -559,38 +497,6 @@ enum Begin {
     Over(Writing, bool),
     /// As work, up to this sector, whose presence is on record or not.
     Work(Begun, u32, bool),
-}
-
-/// What is written by work, which owns it (C9).
-enum Data {
-    Callers(PinnedBuffers),
-    Copy(BounceBuffer),
-}
-
-impl Data {
-    fn of(memory: &RequestBuffers<'_>) -> Result<Self, DiskError> {
-        if let Some(pinned) = memory.pin() {
-            return Ok(Self::Callers(pinned));
-        }
-        Self::copy_of(memory)
-    }
-
-    fn copy_of(memory: &RequestBuffers<'_>) -> Result<Self, DiskError> {
-        let copy = match POOL.try_allocate(memory.len()) {
-            Ok(Some(copy)) => Ok(copy),
-            _ => BounceBuffer::unpooled(memory.len()),
-        };
-        let copy = copy.map_err(|_| DiskError::NoSpace)?;
-        copy.buffers(true).copy_from(memory)?;
-        Ok(Self::Copy(copy))
-    }
-
-    fn buffers(&self) -> RequestBuffers<'_> {
-        match self {
-            Self::Callers(memory) => memory.buffers(),
-            Self::Copy(copy) => copy.buffers(false),
-        }
-    }
 }
 
 /// Finishes work, for the one who began it.
