@@ -3,7 +3,7 @@
 use crate::blank::{occupied, was_layer};
 use crate::create::{FormatOptions, format};
 use crate::error::OpenError;
-use crate::format::{Binding, Layout, LowerDisk, Role, Superblock};
+use crate::format::{Binding, Layout, LowerDisk, Role, Superblock, Verify};
 use crate::layer::DurableLayer;
 use crate::open::{DurableOptions, newest};
 use disk_backend::Disk;
@@ -20,6 +20,7 @@ pub struct LazyDurableLayer {
     store: Disk,
     options: DurableOptions,
     role: Role,
+    verify: Verify,
     force: bool,
     create: Option<FormatOptions>,
 }
@@ -31,6 +32,7 @@ impl LazyDurableLayer {
             store,
             options: DurableOptions::default(),
             role: Role::Overlay,
+            verify: Verify::Metadata,
             force: false,
             create: None,
         }
@@ -47,6 +49,13 @@ impl LazyDurableLayer {
     #[must_use]
     pub fn with_role(mut self, role: Role) -> Self {
         self.role = role;
+        self
+    }
+
+    /// Only if it keeps checksums of at least that; made so, if it is made.
+    #[must_use]
+    pub fn that_verifies(mut self, verify: Verify) -> Self {
+        self.verify = verify;
         self
     }
 
@@ -85,9 +94,13 @@ impl LazyDurableLayer {
             None => FormatOptions::new(0),
         };
         options.role = self.role;
+        options.verify = options.verify.max(self.verify);
         if let Some(found) = found.filter(|found| found.sector_size == self.store.sector_size()) {
-            options.stripe_sectors = Some(found.stripe_sectors);
             options.log_blocks = Some(found.log_blocks);
+            options.verify = options.verify.max(found.verify);
+            if options.verify == found.verify {
+                options.stripe_sectors = Some(found.stripe_sectors);
+            }
         }
         if options.sector_count == 0 {
             options.sector_count = lower.map_or(0, |lower| lower.sector_count);
@@ -121,6 +134,12 @@ impl LazyDurableLayer {
             });
         }
         let useless = |reason| Ok(Held::Useless(reason, Some(found.layout)));
+        if found.layout.verify < self.verify {
+            return match self.is_cache() {
+                true => useless("it has no checksums of its data".to_owned()),
+                false => Err(OpenError::Unverified),
+            };
+        }
         match self.objection(&found, lower) {
             Some(reason) if self.is_cache() => return useless(reason.to_string()),
             Some(error) => return Err(error),

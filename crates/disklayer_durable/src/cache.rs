@@ -1,7 +1,7 @@
 //! Pages in memory, up to a bound.
 //!
 //! Invariants:
-//! - H1: a page that is used, dirty or on its way into the log stays. So there is never more than one of a stripe.
+//! - H1: a page that is used, dirty, open (V4) or on its way into the log stays. So there is never more than one of a stripe.
 //! - H2: whoever loads a page puts it here only if no page was thrown out of its shard since the load began: what was loaded may
 //!   otherwise be older than what was thrown out.
 
@@ -14,6 +14,9 @@ const SHARD_COUNT: usize = 16;
 
 /// What a page takes, in bytes, about: the states of 8192 sectors, and what stands beside them.
 pub(crate) const PAGE_COST_BYTES: usize = 2048 + 320;
+
+/// The same of one with the checksums of 512 sectors.
+pub(crate) const SUMMED_PAGE_COST_BYTES: usize = 128 + 4 * 512 + 2 * 64 + 448;
 
 /// See the head of this module.
 #[derive(Debug)]
@@ -39,10 +42,11 @@ pub(crate) enum Found {
 }
 
 impl Cache {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// Of pages that take so many bytes each.
+    pub(crate) fn new(bytes_max: usize, page_bytes: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            shard_pages_max: (bytes_max / PAGE_COST_BYTES / SHARD_COUNT).max(1),
+            shard_pages_max: (bytes_max / page_bytes / SHARD_COUNT).max(1),
         }
     }
 
@@ -131,6 +135,5 @@ fn can_go(page: &Arc<Page>) -> bool {
     if page.take_use() || Arc::strong_count(page) > 1 {
         return false;
     }
-    let inner = page.lock();
-    !inner.is_dirty && !inner.is_logging
+    !page.lock().must_stay()
 }

@@ -1,40 +1,40 @@
 //! Writing, clearing and filling.
 
 use crate::core::{Core, other};
-use crate::format::State;
+use crate::data::Data;
+use crate::format::{State, sums_of};
 use crate::journal::{begin_use, flush};
 use crate::layer::SECTORS_BETWEEN_YIELDS;
 use crate::page::{Begun, Clear, Inner, Page, Work, Writing};
-use disk_backend::{DiskError, UnmapBehavior};
+use disk_backend::DiskError;
 use operation::Operation;
 use parking_lot::Mutex;
-use scsi_buffers::{BounceBuffer, PinnedBuffers, RequestBuffers};
+use planted::Bug;
+use scsi_buffers::RequestBuffers;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How much is written in one operation that owns its memory, in bytes.
-const WORK_BYTES_MAX: usize = 1 << 20;
+pub(crate) const WORK_BYTES_MAX: usize = 1 << 20;
 
 /// How often a page is read for an eviction.
 const EVICTION_TRIES: u32 = 8;
 
-/// Of so many stripes is space given back after a flush, or of a part of those that wait for it, if that is more.
-const PUNCHED_STRIPES_MIN: usize = 8;
-const PUNCHED_PART: usize = 4;
-
 impl Core {
     /// Whether there is something to be done before a part of a change: the store shall say that the layer is in use, and the pages in
     /// memory shall not all be dirty.
-    async fn prepare(self: &Arc<Self>) -> Result<(), DiskError> {
+    pub(crate) async fn prepare(self: &Arc<Self>) -> Result<(), DiskError> {
         if self.store.is_read_only() {
             return Err(DiskError::ReadOnly);
         }
         begin_use(self).await?;
-        let dirty = self.journal.dirty_count();
-        if dirty > self.cache.pages_max() / 2 {
+        let held = self.journal.held_count();
+        if held > self.cache.pages_max() / 2 {
+            self.journal.close_all();
             let result = self.flush().await;
             // It is no flush that anybody asked for; but without it there is no memory for more.
-            if dirty > self.cache.pages_max() {
+            if held > self.cache.pages_max() {
                 result?;
             }
         }
@@ -58,8 +58,15 @@ impl Core {
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
         let mut is_durable = true;
+        let (mut opened_to, mut _opened) = (sector, Vec::new());
         for part in self.layout.parts(sector..sector + count) {
             self.prepare().await?;
+            if self.layout.is_verified() && part.first >= opened_to {
+                let stripes = self.opened_stripes_max();
+                opened_to = part.first + stripes * u64::from(self.layout.stripe_sectors);
+                let sectors = part.first..opened_to.min(sector + count);
+                _opened = self.open_all(sectors).await?;
+            }
             let offset = ((part.first - sector) as usize) << shift;
             let memory = buffers.subrange(offset, part.sectors.len() << shift);
             let page = self.page(part.stripe).await?;
@@ -73,7 +80,7 @@ impl Core {
 
     /// Writes a part; returns whether that is durable, if `fua`.
     async fn write_part(
-        &self,
+        self: &Arc<Self>,
         page: &Arc<Page>,
         memory: &RequestBuffers<'_>,
         sectors: Range<u32>,
@@ -88,7 +95,7 @@ impl Core {
                 let offset = ((run.start - sectors.start) as usize) << shift;
                 memory.subrange(offset, run.len() << shift)
             };
-            match self.begin_write(page, at..sectors.end, place).await? {
+            match self.begin_write(page, at..sectors.end, fua, place).await? {
                 Begin::Over(writing, is_on_record) => {
                     let first = self.data_sector(page.stripe, at);
                     let fua = fua && is_on_record;
@@ -97,10 +104,10 @@ impl Core {
                     at = writing.sectors.end;
                     is_durable &= is_on_record;
                 }
-                Begin::First(begun, end) => {
+                Begin::Work(begun, end, is_on_record) => {
                     run(&begun.work).await?;
                     at = end;
-                    is_durable = false;
+                    is_durable &= is_on_record;
                 }
             }
             // What was cut off meanwhile is nowhere.
@@ -109,35 +116,76 @@ impl Core {
         Ok(is_durable)
     }
 
-    /// Begins a write, after the work that it must wait for (P2).
+    /// Begins a write, after the work that it must wait for (P2), and when it may be written there (V2).
     async fn begin_write<'a>(
-        &self,
+        self: &Arc<Self>,
         page: &Arc<Page>,
         sectors: Range<u32>,
+        fua: bool,
         place: impl Fn(&Range<u32>) -> RequestBuffers<'a>,
     ) -> Result<Begin, DiskError> {
         let begin = page.stripe * u64::from(self.layout.stripe_sectors);
+        // Held from the look that finds something sealed to the next one: so the stripe is not closed between.
+        let mut opening = None;
         loop {
             self.reserve(page).await?;
             let work = {
                 let mut inner = page.lock();
                 self.check_end(begin + u64::from(sectors.end))?;
                 if let Some(work) = inner.work_on(&sectors) {
-                    work
+                    Some(work)
                 } else if let Some(run) = inner.states.data_at_start(&sectors) {
                     let is_on_record = !inner.is_dirty && !inner.is_logging;
-                    let writing = page.begin(&mut inner, run, None);
-                    return Ok(Begin::Over(writing, is_on_record));
+                    if inner.verified.is_none() {
+                        let writing = page.begin(&mut inner, run, None);
+                        return Ok(Begin::Over(writing, is_on_record));
+                    }
+                    let run = self.short(run);
+                    if !self.is_sealed(&inner, &run) {
+                        let data = self.data_of(&place(&run))?;
+                        let (end, fua) = (run.end, fua && is_on_record);
+                        let begun = self.begin_data(page, &mut inner, run, data, Kind::Write(fua));
+                        return Ok(Begin::Work(begun, end, is_on_record));
+                    }
+                    match opening {
+                        None => opening = self.open(page, &mut inner),
+                        Some(_) => self.note_dirty(&mut inner, page.stripe),
+                    }
+                    None
                 } else {
                     // P2: none of it is data.
-                    let sectors = self.short(inner.states.up_to_data(sectors));
-                    let data = Data::of(&place(&sectors))?;
-                    let end = sectors.end;
-                    let begun = self.begin_data(page, &mut inner, sectors, data, false);
-                    return Ok(Begin::First(begun, end));
+                    let run = self.short(inner.states.up_to_data(sectors.clone()));
+                    if !self.is_sealed(&inner, &run) {
+                        let data = self.data_of(&place(&run))?;
+                        let end = run.end;
+                        let kind = Kind::Write(false);
+                        let begun = self.begin_data(page, &mut inner, run, data, kind);
+                        return Ok(Begin::Work(begun, end, false));
+                    }
+                    // It was cleared; the next flush has that on record.
+                    None
                 }
             };
-            work.finish().await;
+            match work {
+                Some(work) => work.finish().await,
+                // V2
+                None => flush(self).await?,
+            }
+        }
+    }
+
+    /// Whether some of a run must not be written yet (V2).
+    pub(crate) fn is_sealed(&self, inner: &Inner, run: &Range<u32>) -> bool {
+        let verified = inner.verified.as_ref();
+        verified.is_some_and(|verified| verified.is_sealed(run.clone()))
+            && !planted::is_active(Bug::OverwriteBeforeMark)
+    }
+
+    /// What is to be written by work. Where checksums are made of it, it is copied first: it may change (C3).
+    fn data_of(&self, memory: &RequestBuffers<'_>) -> Result<Data, DiskError> {
+        match self.layout.is_verified() {
+            true => Data::copy_of(memory),
+            false => Data::of(memory),
         }
     }
 
@@ -149,6 +197,10 @@ impl Core {
 
     /// Writes at once what is on record, and what the store takes at once.
     pub(crate) fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
+        // V5: only work writes there.
+        if self.layout.is_verified() {
+            return false;
+        }
         let _change = self.journal.begin_change();
         if !self.journal.is_in_use() {
             return false;
@@ -178,7 +230,7 @@ impl Core {
         let is_done = self.store.try_write(buffers, at, fua);
         if is_done {
             // All was there; what has been cleared meanwhile was cleared afterwards (P2).
-            writing.complete(&mut page.lock(), 0, false);
+            writing.complete(&mut page.lock(), 0, false, &[]);
         }
         is_done
     }
@@ -207,7 +259,13 @@ impl Core {
             {
                 self.reserve(&page).await?;
             }
-            for writing in self.clear_part(&page, part.sectors, clear, gives_back)? {
+            let to_zero = loop {
+                match self.clear_part(&page, part.sectors.clone(), clear, gives_back)? {
+                    Clearing::Done(to_zero) => break to_zero,
+                    Clearing::After(work) => work.finish().await,
+                }
+            };
+            for writing in to_zero {
                 // P3. It stays under way while zeros are written, and changes no state.
                 let at = self.data_sector(part.stripe, writing.sectors.start);
                 let count = u64::from(writing.sectors.end - writing.sectors.start);
@@ -219,15 +277,20 @@ impl Core {
         Ok(())
     }
 
-    /// Clears a part at one instant; returns what is to be zeroed in the store.
+    /// Clears a part at one instant; returns what is to be zeroed in the store, or what must be waited for (V5).
     fn clear_part(
         &self,
         page: &Arc<Page>,
         sectors: Range<u32>,
         clear: Clear,
         gives_back: bool,
-    ) -> Result<Vec<Writing>, DiskError> {
+    ) -> Result<Clearing, DiskError> {
         let mut inner = page.lock();
+        if clear != Clear::Evict
+            && let Some(work) = inner.work_on_data(&sectors)
+        {
+            return Ok(Clearing::After(work));
+        }
         if clear != Clear::Cut {
             let begin = page.stripe * u64::from(self.layout.stripe_sectors);
             self.check_end(begin + u64::from(sectors.end))?;
@@ -237,9 +300,8 @@ impl Core {
             self.note_dirty(&mut inner, page.stripe);
         }
         let to_zero = cleared.to_zero.into_iter();
-        Ok(to_zero
-            .map(|run| page.begin(&mut inner, run, None))
-            .collect())
+        let to_zero = to_zero.map(|run| page.begin(&mut inner, run, None));
+        Ok(Clearing::Done(to_zero.collect()))
     }
 
     /// Makes what is only a copy absent. What a resize added is none, and stays.
@@ -290,6 +352,8 @@ impl Core {
                 match filling {
                     Filling::Mine(begun) => run(&begun.work).await?,
                     Filling::Other(work) => work.finish().await,
+                    // V2
+                    Filling::Sealed => flush(self).await?,
                 }
             }
         }
@@ -323,35 +387,49 @@ impl Core {
                 continue;
             };
             let run = self.short(run);
+            if self.is_sealed(&inner, &run) {
+                return Ok(Some(Filling::Sealed));
+            }
             *at = run.end;
             let offset = ((run.start - sectors.start) as usize) << shift;
-            let data = Data::of(&memory.subrange(offset, run.len() << shift))?;
-            let begun = self.begin_data(page, &mut inner, run, data, true);
+            let data = self.data_of(&memory.subrange(offset, run.len() << shift))?;
+            let begun = self.begin_data(page, &mut inner, run, data, Kind::Fill);
             return Ok(Some(Filling::Mine(begun)));
         }
         Ok(None)
     }
 
-    /// Begins to make sectors present.
+    /// Begins to write sectors, and to make those of them present that are not.
     fn begin_data(
         &self,
         page: &Arc<Page>,
         inner: &mut Inner,
         run: Range<u32>,
         data: Data,
-        is_fill: bool,
+        kind: Kind,
     ) -> Begun {
         let at = self.data_sector(page.stripe, run.start);
         let this = self.this.clone();
+        let first = page.stripe * u64::from(self.layout.stripe_sectors) + u64::from(run.start);
+        let (is_verified, sector_size) = (self.layout.is_verified(), self.layout.sector_size);
+        if let Some(verified) = &mut inner.verified {
+            let flushes = self.journal.flushes.load(Ordering::Relaxed);
+            verified.begin(run.clone(), flushes);
+        }
         self.begin_work(page, inner, run, async move |store, writing: Writing| {
-            store.write_vectored(&data.buffers(), at, false).await?;
+            let sums = match is_verified {
+                true => sums_of(&data.buffers(), first, sector_size as usize)?,
+                false => Vec::new(),
+            };
+            let fua = kind == Kind::Write(true);
+            store.write_vectored(&data.buffers(), at, fua).await?;
             let Some(core) = this.upgrade() else {
                 return Ok(());
             };
             let page = Arc::clone(writing.page());
             let mut inner = page.lock();
             let end = core.within(page.stripe, core.sector_count());
-            if writing.complete(&mut inner, end, is_fill) {
+            if writing.complete(&mut inner, end, kind == Kind::Fill, &sums) {
                 core.note_dirty(&mut inner, page.stripe);
             }
             Ok(())
@@ -359,7 +437,7 @@ impl Core {
     }
 
     /// Registers work that writes of `run` wait for, and finish (P2).
-    fn begin_work<F>(
+    pub(crate) fn begin_work<F>(
         &self,
         page: &Arc<Page>,
         inner: &mut Inner,
@@ -386,62 +464,6 @@ impl Core {
         *place.lock() = Some(writing);
         begun
     }
-
-    /// Gives space back to the store whose clearing is on record: in proportion to what there is, so that it never becomes much.
-    async fn punch_some(&self) {
-        if self.store.unmap_behavior() == UnmapBehavior::Ignored {
-            self.journal.emptied.lock().clear();
-            return;
-        }
-        let count = self.journal.emptied.lock().len() / PUNCHED_PART;
-        for _ in 0..count.max(PUNCHED_STRIPES_MIN) {
-            let next = self.journal.emptied.lock().take();
-            let Some((stripe, ranges)) = next else {
-                return;
-            };
-            for range in ranges.into_iter() {
-                self.punch(stripe, range).await;
-            }
-        }
-    }
-
-    /// Gives back what holds no data of a range. What cannot be given back now stays: only space is lost.
-    pub(crate) async fn punch(&self, stripe: u64, range: Range<u32>) {
-        let Ok(page) = self.page(stripe).await else {
-            return;
-        };
-        let mut at = range.start;
-        while let Some(begun) = self.begin_punch(&page, &range, &mut at) {
-            begun.work.finish().await;
-        }
-    }
-
-    /// Begins to punch the next run of a range that holds no data, as is on record, and that nothing is under way in.
-    fn begin_punch(&self, page: &Arc<Page>, range: &Range<u32>, at: &mut u32) -> Option<Begun> {
-        let mut inner = page.lock();
-        if inner.is_dirty || inner.is_logging {
-            inner.emptied.add(*at..range.end);
-            return None;
-        }
-        while let Some(idle) = inner.idle_run(*at, range.end) {
-            let (state, end) = inner.states.run(idle.start, idle.end);
-            *at = end;
-            if state == State::Data {
-                continue;
-            }
-            let first = self.data_sector(page.stripe, idle.start);
-            let count = u64::from(end - idle.start);
-            let run = idle.start..end;
-            return Some(
-                self.begin_work(page, &mut inner, run, async move |store, writing| {
-                    let result = store.unmap(first, count, false).await;
-                    drop(writing);
-                    result
-                }),
-            );
-        }
-        None
-    }
 }
 
 /// What a fill goes on with.
@@ -450,42 +472,35 @@ enum Filling {
     Mine(Begun),
     /// What somebody else has under way.
     Other(Arc<Work>),
+    /// A flush, before which it must not be written (V2).
+    Sealed,
+}
+
+/// Why data is written, and whether it is to be durable then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Write(bool),
+    Fill,
+}
+
+/// How a clear goes on.
+enum Clearing {
+    /// It has happened; these are to be zeroed.
+    Done(Vec<Writing>),
+    /// When this has ended.
+    After(Arc<Work>),
 }
 
 /// How a write goes on.
 enum Begin {
     /// Over data, whose presence is on record or not.
     Over(Writing, bool),
-    /// As work, up to this sector.
-    First(Begun, u32),
-}
-
-/// What is written by work, which owns it (C9).
-enum Data {
-    Callers(PinnedBuffers),
-    Copy(BounceBuffer),
-}
-
-impl Data {
-    fn of(memory: &RequestBuffers<'_>) -> Result<Self, DiskError> {
-        if let Some(pinned) = memory.pin() {
-            return Ok(Self::Callers(pinned));
-        }
-        let copy = BounceBuffer::unpooled(memory.len()).map_err(|_| DiskError::NoSpace)?;
-        copy.buffers(true).copy_from(memory)?;
-        Ok(Self::Copy(copy))
-    }
-
-    fn buffers(&self) -> RequestBuffers<'_> {
-        match self {
-            Self::Callers(memory) => memory.buffers(),
-            Self::Copy(copy) => copy.buffers(false),
-        }
-    }
+    /// As work, up to this sector, whose presence is on record or not.
+    Work(Begun, u32, bool),
 }
 
 /// Finishes work, for the one who began it.
-async fn run(work: &Arc<Work>) -> Result<(), DiskError> {
+pub(crate) async fn run(work: &Arc<Work>) -> Result<(), DiskError> {
     let result = work.run().await;
     result.unwrap_or_else(|| Err(other("a write panicked in another request")))
 }

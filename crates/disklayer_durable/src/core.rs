@@ -1,7 +1,9 @@
 //! What the layer and its operations share, and how pages come into memory.
 
-use crate::cache::{Cache, Found};
-use crate::format::{BLOCK_BYTES, Block, Layout, PageContent, Role, State, States, decode_page};
+use crate::cache::{Cache, Found, PAGE_COST_BYTES, SUMMED_PAGE_COST_BYTES};
+use crate::format::{
+    BLOCK_BYTES, Block, Layout, PageContent, PageImage, Role, State, Verify, decode_page,
+};
 use crate::joint::Joint;
 use crate::journal::Journal;
 use crate::page::{Inner, Page, Work};
@@ -37,6 +39,8 @@ pub(crate) struct Core {
     sizing: Mutex<()>,
     pub(crate) cache: Cache,
     pub(crate) journal: Journal,
+    /// How many sectors failed their check when they were read.
+    pub(crate) mismatches: AtomicU64,
     /// The last resize.
     pub(crate) resizing: Mutex<Option<Arc<Work>>>,
     pub(crate) resized: Event,
@@ -62,7 +66,14 @@ impl Core {
             sector_count: AtomicU64::new(sizes.sector_count),
             shown_below: AtomicU64::new(sizes.shown_below),
             sizing: Mutex::new(()),
-            cache: Cache::new(cache_bytes),
+            cache: Cache::new(
+                cache_bytes,
+                match superblock.layout.verify {
+                    Verify::Metadata => PAGE_COST_BYTES,
+                    Verify::Data => SUMMED_PAGE_COST_BYTES,
+                },
+            ),
+            mismatches: AtomicU64::new(0),
             journal,
             resizing: Mutex::new(None),
             resized: Event::new(),
@@ -150,9 +161,8 @@ impl Core {
                 Some(image) => self.layout.log_offset(image.block),
                 None => self.layout.page_offset(stripe),
             };
-            let sectors = self.layout.stripe_sectors;
             let content = match self.read_block(offset).await {
-                Ok(block) => match decode_page(&block, self.epoch, stripe, sectors) {
+                Ok(block) => match decode_page(&block, self.epoch, stripe, &self.layout) {
                     content if image.is_some() => content.in_log(),
                     content => content,
                 },
@@ -164,9 +174,10 @@ impl Core {
             if self.journal.image_of(stripe) != image {
                 continue;
             }
-            let (states, has_place) = match content {
-                PageContent::States(states) => (states, true),
-                PageContent::Never { is_blank } => (States::new(sectors), !is_blank),
+            let absent = || PageImage::absent(&self.layout);
+            let (image, has_place) = match content {
+                PageContent::Image(image) => (image, true),
+                PageContent::Never { is_blank } => (absent(), !is_blank),
                 // It may have been half of what somebody else was writing.
                 PageContent::Damaged(_) if !self.cache.is_unchanged(stripe, evictions) => continue,
                 // A copy that cannot be read is none.
@@ -177,11 +188,11 @@ impl Core {
                         why,
                         "a page of a cache is damaged: it is emptied"
                     );
-                    (States::new(sectors), true)
+                    (absent(), true)
                 }
                 PageContent::Damaged(why) => return Err(damaged(stripe, offset, why)),
             };
-            let page = Page::new(stripe, states, has_place);
+            let page = Page::new(stripe, image, has_place);
             if let Some(page) = self.cache.insert(page, evictions) {
                 return Ok(page);
             }

@@ -6,7 +6,7 @@
 use crate::core::write_bytes;
 use crate::error::FormatError;
 use crate::format::{
-    BLOCK_BYTES, Binding, LOG_OFFSET, Layout, Role, SUPERBLOCK_OFFSETS, Superblock,
+    BLOCK_BYTES, Binding, LOG_OFFSET, Layout, Role, SUPERBLOCK_OFFSETS, Superblock, Verify,
 };
 use disk_backend::{Disk, DiskError, Persistence, UnmapBehavior};
 use scsi_buffers::RequestBuffers;
@@ -21,10 +21,13 @@ const ZEROED_BYTES: u64 = 1 << 30;
 pub struct FormatOptions {
     /// The size in sectors, at least one. The sectors are those of the store.
     pub sector_count: u64,
-    /// How many sectors share a page: a power of two, at most 8192, and at least as many as a page is long. 8192 if not given.
+    /// How many sectors share a page: a power of two, at most 8192, or 512 if the data is verified, and at least as many as a page is
+    /// long. The most, if not given.
     pub stripe_sectors: Option<u32>,
     /// The length of the log in blocks of 4096 bytes, from 2 to 16384; if not given, 1024, or fewer for a small layer.
     pub log_blocks: Option<u32>,
+    /// What it keeps checksums of.
+    pub verify: Verify,
     /// What the layer may be used for.
     pub role: Role,
     /// Its identity; a random one, if not given.
@@ -40,6 +43,7 @@ impl FormatOptions {
             sector_count,
             stripe_sectors: None,
             log_blocks: None,
+            verify: Verify::Metadata,
             role: Role::Overlay,
             layer_id: None,
             binding: Binding::Unknown,
@@ -70,7 +74,8 @@ impl FormatOptions {
             let proportional = bytes / 256 / BLOCK_BYTES as u64;
             proportional.clamp(16, 1024) as u32
         });
-        let stripe_sectors = self.stripe_sectors.unwrap_or(Layout::STRIPE_SECTORS_MAX);
+        let stripe_sectors_max = Layout::stripe_sectors_max(self.verify);
+        let stripe_sectors = self.stripe_sectors.unwrap_or(stripe_sectors_max);
         let option = |field, value, rule| FormatError::Option { field, value, rule };
         if self.sector_count == 0 {
             return Err(option(
@@ -79,12 +84,19 @@ impl FormatOptions {
                 "it has at least one sector; give it a size, or put it above a disk",
             ));
         }
-        Layout::new(sector_size, stripe_sectors, log_blocks).map_err(|bad| match bad.name() {
+        Layout::new(sector_size, stripe_sectors, log_blocks, self.verify).map_err(|bad| match bad.name() {
             "log_blocks" => option("log_blocks", log_blocks.into(), "it is from 2 to 16384"),
             name => option(
                 name,
                 stripe_sectors.into(),
-                "it is a power of two, at most 8192, and of at least 4096 bytes",
+                match self.verify {
+                    Verify::Metadata => {
+                        "it is a power of two, at most 8192, and of at least 4096 bytes"
+                    }
+                    Verify::Data => {
+                        "it is a power of two, at most 512 where data is verified, and of at least 4096 bytes"
+                    }
+                },
             ),
         })
     }

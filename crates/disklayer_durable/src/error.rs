@@ -164,6 +164,13 @@ pub enum OpenError {
         "the layer is {0}, and whatever is wrong with it, it is emptied and filled again when it is used: there is nothing to salvage"
     )]
     NothingToSalvage(Role),
+
+    /// It was to verify its data, and has no checksums of it.
+    #[error(
+        "the layer was made without checksums of its data: leave out `verify`, or make another one (`platter layer create --verify data`) \
+         and copy what it holds"
+    )]
+    Unverified,
     /// Whoever watched asked for the end.
     #[error("it was stopped before all was looked at")]
     Stopped,

@@ -7,6 +7,7 @@ mod entry;
 mod layout;
 mod page;
 mod states;
+mod sums;
 mod superblock;
 pub(crate) mod table;
 #[cfg(test)]
@@ -14,8 +15,10 @@ mod tests;
 
 pub(crate) use entry::{Entry, IMAGES_MAX, blocks};
 pub(crate) use layout::Layout;
-pub(crate) use page::{PageContent, decode_page, encode_page};
+pub use layout::Verify;
+pub(crate) use page::{PageContent, PageImage, decode_page, encode_page};
 pub(crate) use states::{State, States};
+pub(crate) use sums::{Marks, Sums, sums_of};
 pub(crate) use superblock::{BadSuperblock, COUNT_MAX, Superblock, are_sizes};
 pub use superblock::{Binding, LowerDisk, Role};
 
@@ -37,8 +40,11 @@ pub(crate) const PAGE_MAGIC: [u8; 4] = *b"page";
 /// The version of the format.
 pub(crate) const VERSION: u32 = 1;
 
-/// The features that a reader must know, and this version does: none.
-pub(crate) const INCOMPATIBLE_KNOWN: u64 = 0;
+/// The feature of layers whose pages have checksums of the data.
+pub(crate) const VERIFY_DATA: u64 = 1;
+
+/// The features that a reader must know, and this version does.
+pub(crate) const INCOMPATIBLE_KNOWN: u64 = VERIFY_DATA;
 
 /// Where the two superblocks are, in bytes.
 pub(crate) const SUPERBLOCK_OFFSETS: [u64; 2] = [0, BLOCK_BYTES as u64];

@@ -18,8 +18,8 @@
 use crate::core::{Core, Sizes, other, write_bytes};
 use crate::emptied::{Emptied, Ranges};
 use crate::format::{
-    BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, SUPERBLOCK_OFFSETS, States, Superblock,
-    decode_page, encode_page,
+    BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, PageImage, SUPERBLOCK_OFFSETS,
+    Superblock, decode_page, encode_page,
 };
 use crate::joint::Joint;
 use crate::page::{Page, Work};
@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use planted::Bug;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Where the latest image of a page is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,14 @@ pub(crate) struct Journal {
     images: Mutex<HashMap<u64, ImagePlace>>,
     /// The stripes of dirty pages.
     dirty: Mutex<BTreeSet<u64>>,
+    /// The stripes that are open (V4), which verified layers have.
+    pub(crate) open: Mutex<BTreeSet<u64>>,
+    /// How many flushes there have been.
+    pub(crate) flushes: AtomicU64,
+    /// After how many without a write an open stripe is closed.
+    pub(crate) close_after_flushes: u64,
+    /// Whether the next flush closes all it can.
+    pub(crate) closes_all: AtomicBool,
     /// Whether the store says that the layer is in use.
     is_in_use: AtomicBool,
     /// How many changes are under way (D9).
@@ -101,12 +109,17 @@ struct Snapshot<'a> {
 
 struct Snapped {
     page: Arc<Page>,
-    states: States,
+    image: PageImage,
     emptied: Ranges,
 }
 
 impl Journal {
-    pub(crate) fn new(superblock: Superblock, first_copy: usize, recovered: Recovered) -> Self {
+    pub(crate) fn new(
+        superblock: Superblock,
+        first_copy: usize,
+        recovered: Recovered,
+        close_after_flushes: u64,
+    ) -> Self {
         let state = State {
             superblock,
             first_copy,
@@ -119,6 +132,10 @@ impl Journal {
         Self {
             images: Mutex::new(recovered.images),
             dirty: Mutex::default(),
+            open: Mutex::default(),
+            flushes: AtomicU64::new(0),
+            close_after_flushes: close_after_flushes.max(1),
+            closes_all: AtomicBool::new(false),
             is_in_use: AtomicBool::new(false),
             changes: AtomicUsize::new(0),
             state: Mutex::new(state),
@@ -152,6 +169,16 @@ impl Journal {
 
     pub(crate) fn dirty_count(&self) -> usize {
         self.dirty.lock().len()
+    }
+
+    /// How many pages must stay in memory: some that are dirty and open count twice.
+    pub(crate) fn held_count(&self) -> usize {
+        self.dirty_count() + self.open.lock().len()
+    }
+
+    /// Lets the next flush close what is open (V4).
+    pub(crate) fn close_all(&self) {
+        self.closes_all.store(true, Ordering::Relaxed);
     }
 
     /// What the store says of sizes.
@@ -246,6 +273,7 @@ pub(crate) async fn close(core: &Arc<Core>) -> Result<(), DiskError> {
         let mut queue = core.journal.queue.lock();
         queue.push(Box::pin(async move {
             let core = core_too;
+            core.journal.close_all();
             flush_now(&core).await?;
             if !core.journal.is_in_use() && !core.journal.is_rebound() {
                 return Ok(());
@@ -276,6 +304,7 @@ async fn begin_use_now(core: &Core) -> Result<(), DiskError> {
 async fn flush_now(core: &Core) -> Result<(), DiskError> {
     // First the sizes: what was cleared before the layer grew is then among the pages.
     let sizes = core.sizes();
+    core.close_some_stripes();
     let mut snapshot = Snapshot::take(core);
     // D1
     if snapshot.pages.is_empty() || !planted::is_active(Bug::RecordBeforeData) {
@@ -349,7 +378,7 @@ fn entry_of<'a>(
     for snapped in pages {
         let stripe = snapped.page.stripe;
         entry.stripes.push(stripe);
-        bytes.extend(encode_page(core.epoch, stripe, sequence, &snapped.states));
+        bytes.extend(encode_page(core.epoch, stripe, sequence, &snapped.image));
     }
     let header = entry.encode(&bytes[BLOCK_BYTES..]);
     bytes[..BLOCK_BYTES].copy_from_slice(&header);
@@ -378,7 +407,12 @@ async fn confirm(
         let snapped = snapshot.pages.pop_front().expect("each image is of a page");
         let stripe = snapped.page.stripe;
         core.journal.images.lock().insert(stripe, image);
-        snapped.page.lock().is_logging = false;
+        let mut inner = snapped.page.lock();
+        inner.is_logging = false;
+        if let (Some(verified), Some(said)) = (&mut inner.verified, &snapped.image.sums) {
+            verified.confirm(said);
+        }
+        drop(inner);
         core.journal.emptied.lock().add(stripe, snapped.emptied);
     }
     Ok(())
@@ -400,8 +434,8 @@ async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), 
     }
     for (stripe, image) in &images {
         let block = core.read_block(core.layout.log_offset(image.block)).await?;
-        let content = decode_page(&block, core.epoch, *stripe, core.layout.stripe_sectors);
-        if !matches!(content, PageContent::States(_)) {
+        let content = decode_page(&block, core.epoch, *stripe, &core.layout);
+        if !matches!(content, PageContent::Image(_)) {
             return Err(other("an image in the log is damaged; check the layer"));
         }
         write_bytes(&core.store, core.layout.page_offset(*stripe), &block[..]).await?;
@@ -470,7 +504,7 @@ impl<'a> Snapshot<'a> {
             inner.is_dirty = false;
             inner.is_logging = true;
             let snapped = Snapped {
-                states: inner.states.clone(),
+                image: inner.take_image(),
                 emptied: std::mem::take(&mut inner.emptied),
                 page: Arc::clone(&page),
             };

@@ -11,6 +11,7 @@ use inspect::Inspect;
 use scsi_buffers::RequestBuffers;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// So many sectors are dealt with before others may run: the pages of 64 stripes.
 pub(crate) const SECTORS_BETWEEN_YIELDS: u64 = 64 * Layout::STRIPE_SECTORS_MAX as u64;
@@ -75,9 +76,12 @@ impl Inspect for DurableLayer {
         let id = u128::from_be_bytes(core.layer_id);
         req.respond()
             .field("layer_id", &format!("{id:032x}"))
+            .field("verify", core.layout.verify.name())
             .field("shown_below", &core.shown_below())
             .field("pages_in_memory", &core.cache.page_count())
             .field("pages_dirty", &core.journal.dirty_count())
+            .field("stripes_open", &core.journal.open.lock().len())
+            .field("checksum_errors", &core.mismatches.load(Ordering::Relaxed))
             .field("is_in_use", &core.journal.is_in_use())
             .field("store", &core.store);
     }

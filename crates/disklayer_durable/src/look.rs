@@ -3,12 +3,13 @@
 use crate::core::read_block;
 use crate::error::OpenError;
 use crate::format::{
-    BLOCK_BYTES, Binding, PageContent, Role, SUPERBLOCK_OFFSETS, State, States, Superblock,
-    decode_page,
+    BLOCK_BYTES, Binding, PageContent, PageImage, Role, SUPERBLOCK_OFFSETS, State, States, Sums,
+    Superblock, Verify, decode_page, sums_of,
 };
 use crate::journal::Recovered;
 use crate::open::{read_superblock, recover, superblock};
 use disk_backend::{Disk, DiskError};
+use scsi_buffers::HostBuffers;
 use std::ops::ControlFlow;
 
 /// How a layer was left.
@@ -48,6 +49,13 @@ pub struct CheckReport {
     pub zero_sectors: u64,
     /// How many are absent.
     pub absent_sectors: u64,
+    /// Of a layer that verifies its data, how many sectors of data are what their checksums say.
+    pub verified_sectors: u64,
+    /// Of how many no checksum is on record: in a layer that verifies its data those that were written over not long before it was left
+    /// without being closed; otherwise all.
+    pub unverified_sectors: u64,
+    /// How many are not what their checksums say, or cannot be read: `damage` has them.
+    pub bad_sectors: u64,
 }
 
 /// What a layer says of itself.
@@ -68,6 +76,8 @@ pub struct LayerInfo {
     pub log_blocks: u32,
     /// How many of them are used.
     pub log_blocks_used: u32,
+    /// What it keeps checksums of.
+    pub verify: Verify,
     /// What it is used for.
     pub role: Role,
     /// What it lies on.
@@ -131,7 +141,7 @@ impl Found {
         };
         let block = read_block(store, offset).await?;
         let epoch = self.superblock.epoch;
-        let content = decode_page(&block, epoch, stripe, layout.stripe_sectors);
+        let content = decode_page(&block, epoch, stripe, layout);
         Ok(match self.recovered.images.contains_key(&stripe) {
             true => (offset, content.in_log()),
             false => (offset, content),
@@ -189,6 +199,7 @@ pub async fn info(store: &Disk) -> Result<LayerInfo, OpenError> {
         stripe_sectors: superblock.layout.stripe_sectors,
         log_blocks: superblock.layout.log_blocks,
         log_blocks_used: recovered.position,
+        verify: superblock.layout.verify,
         role: superblock.role,
         binding: superblock.binding,
         is_in_use: superblock.is_in_use,
@@ -199,7 +210,7 @@ pub async fn info(store: &Disk) -> Result<LayerInfo, OpenError> {
     })
 }
 
-/// Reads every page, and says what is wrong. `progress` is told how many stripes of how many have been looked at, and may
+/// Reads every page, and of a layer that verifies its data all of that, and says what is wrong. `progress` is told how many stripes of how many have been looked at, and may
 /// end it. Nothing is written.
 ///
 /// # Errors
@@ -218,6 +229,9 @@ pub async fn check(
         data_sectors: 0,
         zero_sectors: 0,
         absent_sectors: 0,
+        verified_sectors: 0,
+        unverified_sectors: 0,
+        bad_sectors: 0,
     };
     let have = store.sector_count() << store.sector_shift();
     for stripe in 0..found.stripe_count() {
@@ -243,14 +257,20 @@ pub async fn check(
                 sectors: Some(found.sectors(stripe)),
             }),
             (_, content) => {
-                let states = states_of(content, found.superblock.layout.stripe_sectors);
-                found.runs(stripe, &states, |run| {
+                let image = image_of(content, &found);
+                let mut data = Vec::new();
+                found.runs(stripe, &image.states, |run| {
                     *match run.state {
                         RunState::Absent => &mut report.absent_sectors,
                         RunState::Zero => &mut report.zero_sectors,
                         RunState::Data => &mut report.data_sectors,
                     } += run.sector_count;
+                    data.extend((run.state == RunState::Data).then_some(run));
                 });
+                let sums = image.sums.as_ref();
+                for run in data {
+                    verify_run(store, &found, sums, &run, &mut report).await?;
+                }
             }
         }
     }
@@ -306,7 +326,7 @@ pub async fn map(
         if let PageContent::Damaged(why) = content {
             return Err(OpenError::Store(crate::core::damaged(stripe, offset, why)));
         }
-        let states = states_of(content, found.superblock.layout.stripe_sectors);
+        let states = image_of(content, &found).states;
         let mut ready = Vec::new();
         found.runs(stripe, &states, |run| match &mut last {
             Some(last) if last.state == run.state => last.sector_count += run.sector_count,
@@ -320,9 +340,84 @@ pub async fn map(
     Ok(())
 }
 
-fn states_of(content: PageContent, sectors: u32) -> States {
+fn image_of(content: PageContent, found: &Found) -> PageImage {
     match content {
-        PageContent::States(states) => states,
-        PageContent::Never { .. } | PageContent::Damaged(_) => States::new(sectors),
+        PageContent::Image(image) => image,
+        PageContent::Never { .. } | PageContent::Damaged(_) => {
+            PageImage::absent(&found.superblock.layout)
+        }
     }
+}
+
+/// Holds a run of data, which lies in one stripe, against its checksums.
+async fn verify_run(
+    store: &Disk,
+    found: &Found,
+    sums: Option<&Sums>,
+    run: &Run,
+    report: &mut CheckReport,
+) -> Result<(), DiskError> {
+    let Some(sums) = sums else {
+        report.unverified_sectors += run.sector_count;
+        return Ok(());
+    };
+    let layout = &found.superblock.layout;
+    let stripe = run.sector / u64::from(layout.stripe_sectors);
+    let begin = stripe * u64::from(layout.stripe_sectors);
+    let within = (run.sector - begin) as u32;
+    let first = layout.store_sector(layout.data_offset(stripe, within));
+    let mut data = vec![0; (run.sector_count << layout.sector_shift()) as usize];
+    let lost = read_all(store, first, &mut data).await?;
+    let size = layout.sector_size as usize;
+    let host = HostBuffers::from_ref(&data);
+    let made = sums_of(&host.buffers(), run.sector, size).map_err(DiskError::from)?;
+    for (index, sum) in (0..).zip(made) {
+        let sector = within + index;
+        let what = match sums.get(sector) {
+            _ if lost.contains(&u64::from(index)) => "the store cannot read data",
+            Some(known) if known != sum => "data is not what was written: its checksum is wrong",
+            Some(_) => {
+                report.verified_sectors += 1;
+                continue;
+            }
+            None => {
+                report.unverified_sectors += 1;
+                continue;
+            }
+        };
+        report.bad_sectors += 1;
+        let sector = begin + u64::from(sector);
+        let last = report.damage.last_mut().filter(|last| last.what == what);
+        match last.and_then(|last| last.sectors.as_mut()) {
+            Some((first, count)) if *first + *count == sector => *count += 1,
+            _ => report.damage.push(Damage {
+                offset: layout.data_offset(stripe, (sector - begin) as u32),
+                what: what.to_owned(),
+                sectors: Some((sector, 1)),
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// Reads from a sector of the store on; returns which sectors the store has lost, counted from there.
+async fn read_all(store: &Disk, first: u64, data: &mut [u8]) -> Result<Vec<u64>, DiskError> {
+    let host = HostBuffers::from_mut(data);
+    match store.read_vectored(&host.buffers(), first).await {
+        Ok(()) => return Ok(Vec::new()),
+        Err(DiskError::MediumError(..)) => {}
+        Err(error) => return Err(error),
+    }
+    drop(host);
+    let mut lost = Vec::new();
+    let size = store.sector_size() as usize;
+    for (index, sector) in (0..).zip(data.chunks_mut(size)) {
+        let host = HostBuffers::from_mut(sector);
+        match store.read_vectored(&host.buffers(), first + index).await {
+            Ok(()) => {}
+            Err(DiskError::MediumError(..)) => lost.push(index),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lost)
 }

@@ -87,13 +87,36 @@ pub async fn compact(
 }
 
 /// Puts everything in its place, and writes both superblocks: after a crash, or if one of them is damaged. What is damaged otherwise
-/// stays so, and loses nothing more.
+/// stays so, and loses nothing more. In a layer that verifies its data, what is there of data without a checksum is taken for right.
 ///
 /// # Errors
 /// As for opening it, and those of the store.
 pub async fn repair(store: Disk) -> Result<(), OpenError> {
+    repair_with(store, |_, _| ControlFlow::Continue(())).await
+}
+
+/// The same, watched: `progress` is told how many stripes of how many are done, and may end it. What is done stays so.
+///
+/// # Errors
+/// As for [`repair()`], and [`OpenError::Stopped`].
+pub async fn repair_with(
+    store: Disk,
+    mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), OpenError> {
     let layer = DurableLayer::open(store, &DurableOptions::default()).await?;
-    journal::begin_use(layer.core()).await?;
+    let core = layer.core();
+    journal::begin_use(core).await?;
+    if core.layout.is_verified() {
+        let stripes = core.layout.stripe_count(core.sector_count());
+        for stripe in 0..stripes {
+            if progress(stripe, stripes).is_break() {
+                layer.close().await?;
+                return Err(OpenError::Stopped);
+            }
+            core.learn(stripe).await?;
+        }
+        _ = progress(stripes, stripes);
+    }
     layer.close().await?;
     Ok(())
 }
@@ -153,10 +176,12 @@ async fn zero_runs(
     let host = HostBuffers::from_mut(&mut data);
     let first = core.data_sector(stripe, sectors.start);
     core.store.read_vectored(&host.buffers(), first).await?;
+    let wrong = core.wrong(stripe, &sectors, &host.buffers()).await?;
     drop(host);
     let mut runs: Vec<Range<u32>> = Vec::new();
     for (sector, bytes) in (sectors.start..).zip(data.chunks_exact(size)) {
-        if bytes.iter().any(|byte| *byte != 0) {
+        // Zeros that were not written are the trace of what was lost, and stay an error.
+        if bytes.iter().any(|byte| *byte != 0) || wrong.contains(&sector) {
             continue;
         }
         match runs.last_mut() {

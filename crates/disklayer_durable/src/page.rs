@@ -7,14 +7,16 @@
 //!   them first (C4). So of two writes that made the same sector present, the later one is what it holds; only of writes over `Data` does
 //!   the store know the order, and it alone. What a clear (an unmap, a zeroing, an eviction) touches of work, and all of it if nobody
 //!   waits for it any more, that is left alone when it ends: nobody has seen it (C9).
+//!   In a layer that verifies its data writes over `Data` are work as well (V5).
 //! - P3: a sector that is `Data` stays so while anything is under way there: zeros are then written over the data. So a write that was seen,
 //!   and zeroed, cannot come back after a later one. Only an eviction is not held up by this: what it throws away is a copy.
 //! - P4: a page is dirty only if there is room for it in its place on the store.
 //! - P5: each clear that takes data away is counted: who read the data in the store meanwhile looks again.
 
 use crate::emptied::Ranges;
-use crate::format::{State, States};
+use crate::format::{PageImage, State, States};
 use crate::joint::Joint;
+use crate::verified::Verified;
 use disk_backend::DiskError;
 use operation::Operation;
 use parking_lot::{Mutex, MutexGuard};
@@ -38,6 +40,8 @@ pub(crate) struct Page {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) states: States,
+    /// Of a layer that verifies its data.
+    pub(crate) verified: Option<Box<Verified>>,
     /// Whether it differs from its last image in the log.
     pub(crate) is_dirty: bool,
     /// Whether an image of it is on its way into the log.
@@ -95,9 +99,11 @@ pub(crate) struct Writing {
 }
 
 impl Page {
-    pub(crate) fn new(stripe: u64, states: States, has_place: bool) -> Self {
+    /// With what was found of it on the store.
+    pub(crate) fn new(stripe: u64, image: PageImage, has_place: bool) -> Self {
         let inner = Inner {
-            states,
+            states: image.states,
+            verified: image.sums.map(|sums| Box::new(Verified::found(sums))),
             is_dirty: false,
             is_logging: false,
             has_place,
@@ -161,6 +167,29 @@ impl Inner {
             .iter()
             .filter(|busy| overlap(&busy.sectors, sectors));
         busy.filter_map(|busy| busy.work.clone()).next()
+    }
+
+    /// Work on what is data of these sectors, which a clear waits for in a layer that verifies its data (V5).
+    pub(crate) fn work_on_data(&self, sectors: &Range<u32>) -> Option<Arc<Work>> {
+        self.verified.as_ref()?;
+        let is_on_data = |busy: &&Busy| {
+            let begin = busy.sectors.start.max(sectors.start);
+            let end = busy.sectors.end.min(sectors.end);
+            (begin..end).any(|sector| self.states.get(sector) == State::Data)
+        };
+        let busy = self.busy.iter().filter(is_on_data);
+        busy.filter_map(|busy| busy.work.clone()).next()
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.busy.is_empty()
+    }
+
+    /// Whether it must stay in memory (H1).
+    pub(crate) fn must_stay(&self) -> bool {
+        let is_open = self.verified.as_ref().is_some_and(|it| it.is_open());
+        self.is_dirty || self.is_logging || is_open
     }
 
     /// Adds all work there is.
@@ -240,6 +269,9 @@ impl Inner {
             }
             if state == State::Data {
                 self.clears += 1;
+                if let Some(verified) = &mut self.verified {
+                    verified.sums.forget(at..end);
+                }
                 if gives_back {
                     self.emptied.add(at..end);
                 }
@@ -270,8 +302,16 @@ impl Writing {
     }
 
     /// The data of the sectors before `end` is stored: they become present, but for those that are left alone (P2), and, of a fill,
-    /// those that are present already. Returns whether a state changed. With `inner` locked.
-    pub(crate) fn complete(mut self, inner: &mut Inner, end: u32, is_fill: bool) -> bool {
+    /// those that are present already. Returns whether the page's next image differs. With `inner` locked.
+    ///
+    /// `sums` are the checksums of what was stored, in a layer that verifies its data (V1).
+    pub(crate) fn complete(
+        mut self,
+        inner: &mut Inner,
+        end: u32,
+        is_fill: bool,
+        sums: &[u32],
+    ) -> bool {
         self.is_over = true;
         let Some(busy) = inner.remove(self.id) else {
             return false;
@@ -290,6 +330,15 @@ impl Writing {
                 }
             }
             at = end;
+        }
+        let Some(verified) = &mut inner.verified else {
+            return is_changed;
+        };
+        for (sector, sum) in (busy.sectors.start..stop).zip(sums) {
+            if inner.states.get(sector) == State::Data {
+                verified.sums.set(sector, *sum);
+                is_changed |= !verified.is_open();
+            }
         }
         is_changed
     }

@@ -15,7 +15,7 @@ use std::ops::Range;
 const BRIDGED_SECTORS_MAX: u32 = 16;
 
 /// The runs of a part of a request.
-type Runs = SmallVec<[(State, Range<u32>); 4]>;
+pub(crate) type Runs = SmallVec<[(State, Range<u32>); 4]>;
 
 impl Core {
     pub(crate) async fn read(
@@ -57,9 +57,10 @@ impl Core {
         };
         loop {
             let page = self.page(stripe).await?;
-            let (runs, clears) = {
+            let (runs, clears, known) = {
                 let inner = page.lock();
-                (self.runs(&inner, stripe, &sectors)?, inner.clears)
+                let runs = self.runs(&inner, stripe, &sectors)?;
+                (runs, inner.clears, inner.known(&sectors))
             };
             for run in data_to_read(&runs) {
                 let at = self.data_sector(stripe, run.start);
@@ -81,6 +82,16 @@ impl Core {
             }
             // P5: what was read may have been taken away, and the place used for something else.
             if page.lock().clears != clears {
+                continue;
+            }
+            if !self
+                .verify(&page, memory, sectors.start, &runs, &known)
+                .await?
+            {
+                continue;
+            }
+            // Once more: what failed its check may have been read anew.
+            if !known.is_empty() && page.lock().clears != clears {
                 continue;
             }
             for (_, run) in runs.iter().filter(|(state, _)| *state == State::Zero) {
@@ -113,7 +124,7 @@ impl Core {
         let Some(page) = self.page_in_memory(part.stripe) else {
             return TryRead::WouldBlock;
         };
-        let (state, clears) = {
+        let (state, clears, known) = {
             let inner = page.lock();
             let begin = part.stripe * u64::from(self.layout.stripe_sectors);
             if self.check_end(begin + u64::from(part.sectors.end)).is_err() {
@@ -121,7 +132,9 @@ impl Core {
             }
             let Range { start, end } = part.sectors;
             match self.run(&inner, part.stripe, start, end) {
-                (state, run_end) if run_end == end => (state, inner.clears),
+                (state, run_end) if run_end == end => {
+                    (state, inner.clears, inner.known(&part.sectors))
+                }
                 _ => return TryRead::WouldBlock,
             }
         };
@@ -130,7 +143,9 @@ impl Core {
             State::Zero => buffers.writer().zero(buffers.len()).is_ok(),
             State::Data => {
                 let at = self.data_sector(part.stripe, part.sectors.start);
-                self.store.try_read(buffers, at) && page.lock().clears == clears
+                self.store.try_read(buffers, at)
+                    && self.all_pass(buffers, sector, &known)
+                    && page.lock().clears == clears
             }
         };
         match is_done {

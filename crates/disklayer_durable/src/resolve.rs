@@ -1,6 +1,6 @@
 //! The durable layer as a resource.
 
-use crate::{DurableOptions, FormatOptions, LazyDurableLayer, Role};
+use crate::{DurableOptions, FormatOptions, LazyDurableLayer, Role, Verify};
 use disk_backend::resolve::{DiskHandleKind, ResolveDiskParameters, ResolvedDisk};
 use disk_layered::DiskLayer;
 use disk_layered::resolve::{
@@ -18,6 +18,10 @@ pub struct DurableLayerHandle {
     /// What it is for. A cache is emptied where an overlay is refused. It goes with the keys `read_cache` and `write_through`.
     #[serde(default)]
     pub role: DurableRole,
+    /// What the layer keeps checksums of. With `data`, data that has rotted is an error, or filled again in a cache, and a layer that was
+    /// made without is refused, or emptied if it is a cache. It goes with `create`: a layer that is there is what it was made.
+    #[serde(default)]
+    pub verify: DurableVerify,
     /// Make the layer, if the store holds none, and nothing else: its first MiB must be zero. And the
     /// store, if it is a file that is missing or empty.
     #[serde(default)]
@@ -44,6 +48,26 @@ pub enum DurableRole {
     ReadCache,
     /// To keep copies of what is written through it. It is emptied if it was not closed. It needs `write_through`.
     WriteThrough,
+}
+
+/// What a durable layer keeps checksums of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DurableVerify {
+    /// What it records.
+    #[default]
+    Metadata,
+    /// That, and the data: verified whenever it is read. What is written over data that has not been written for a while takes a flush.
+    Data,
+}
+
+impl From<DurableVerify> for Verify {
+    fn from(verify: DurableVerify) -> Self {
+        match verify {
+            DurableVerify::Metadata => Self::Metadata,
+            DurableVerify::Data => Self::Data,
+        }
+    }
 }
 
 impl From<DurableRole> for Role {
@@ -131,7 +155,8 @@ impl ResourceHandle<DiskLayerHandleKind> for DurableLayerHandle {
         }
         let mut layer = LazyDurableLayer::new(store)
             .with_options(options)
-            .with_role(self.role.into());
+            .with_role(self.role.into())
+            .that_verifies(self.verify.into());
         if self.force {
             layer = layer.forced();
         }

@@ -6,7 +6,7 @@
 //! place, and nowhere else, is made anew from what its data looks like.
 //!
 //! Invariants: V1, what is written in the place of a page is its latest image that is whole, or, only if no image and no page is left, what
-//! is guessed; V2, the superblocks follow one after the other when the pages are durable, and only then the log is written over. So a crash
+//! is guessed, and without checksums if it may be old; V2, the superblocks follow one after the other when the pages are durable, and only then the log is written over. So a crash
 //! leaves a layer that is to be salvaged again, with the same result, or one that has been.
 
 use crate::core::{Sizes, read_block, write_bytes};
@@ -14,8 +14,8 @@ use crate::create::may_tear;
 use crate::error::OpenError;
 use crate::format::table::PageBytes;
 use crate::format::{
-    BLOCK_BYTES, Block, COUNT_MAX, Entry, Layout, PageContent, Role, SUPERBLOCK_OFFSETS, State,
-    States, Superblock, are_sizes, decode_page, encode_page,
+    BLOCK_BYTES, Block, COUNT_MAX, Entry, Layout, PageContent, PageImage, Role, SUPERBLOCK_OFFSETS,
+    State, Superblock, are_sizes, decode_page, encode_page,
 };
 use crate::open::{is_later, superblock};
 use disk_backend::{Disk, DiskError};
@@ -86,6 +86,8 @@ struct Salvage {
     log: Found,
     /// The stripes whose pages are lost.
     lost_pages: Vec<u64>,
+    /// Those of a verified layer that have checksums and may be old.
+    old_pages: Vec<u64>,
     loss: Loss,
 }
 
@@ -133,6 +135,7 @@ impl Salvage {
             copy,
             log,
             lost_pages: Vec::new(),
+            old_pages: Vec::new(),
         };
         for stripe in 0..stripes {
             if progress(stripe, stripes).is_break() {
@@ -148,6 +151,9 @@ impl Salvage {
                     add(&mut plan.loss.guessed, sectors);
                 }
                 Some(sequence) if plan.log.may_be_old(stripe, sequence) => {
+                    if layout.is_verified() {
+                        plan.old_pages.push(stripe);
+                    }
                     add(&mut plan.loss.old, sectors);
                 }
                 Some(_) => {}
@@ -176,16 +182,14 @@ impl Salvage {
             Err(error) => return Err(error.into()),
         };
         let epoch = self.superblock.epoch;
-        Ok(
-            match decode_page(&block, epoch, stripe, layout.stripe_sectors) {
-                PageContent::Damaged(_) => None,
-                PageContent::Never { .. } => Some(0),
-                PageContent::States(_) => {
-                    let page = PageBytes::ref_from_bytes(&block[..]);
-                    Some(page.expect("a block has this length").sequence.get())
-                }
-            },
-        )
+        Ok(match decode_page(&block, epoch, stripe, layout) {
+            PageContent::Damaged(_) => None,
+            PageContent::Never { .. } => Some(0),
+            PageContent::Image(_) => {
+                let page = PageBytes::ref_from_bytes(&block[..]);
+                Some(page.expect("a block has this length").sequence.get())
+            }
+        })
     }
 
     /// V1, V2
@@ -199,9 +203,12 @@ impl Salvage {
         }
         let sequence = self.log.sequence + 1;
         for stripe in &self.lost_pages {
-            let states = self.guess(store, *stripe).await?;
-            let page = encode_page(self.superblock.epoch, *stripe, sequence, &states);
+            let guessed = self.guess(store, *stripe).await?;
+            let page = encode_page(self.superblock.epoch, *stripe, sequence, &guessed);
             write_bytes(store, layout.page_offset(*stripe), &page).await?;
+        }
+        for stripe in &self.old_pages {
+            self.forget_sums(store, *stripe, sequence).await?;
         }
         store.sync_cache().await?;
         let generation = self.superblock.generation + 1;
@@ -225,10 +232,24 @@ impl Salvage {
         Ok(store.sync_cache().await?)
     }
 
-    /// What the sectors of a stripe are by the look of them.
-    async fn guess(&self, store: &Disk, stripe: u64) -> Result<States, OpenError> {
+    /// Takes the checksums out of a page that may be old, as it now is in its place: its data may be newer than they are.
+    async fn forget_sums(&self, store: &Disk, stripe: u64, sequence: u64) -> Result<(), OpenError> {
         let layout = &self.superblock.layout;
-        let mut states = States::new(layout.stripe_sectors);
+        let epoch = self.superblock.epoch;
+        let block = read_block(store, layout.page_offset(stripe)).await?;
+        if let PageContent::Image(mut image) = decode_page(&block, epoch, stripe, layout) {
+            image.sums = PageImage::absent(layout).sums;
+            let page = encode_page(epoch, stripe, sequence, &image);
+            write_bytes(store, layout.page_offset(stripe), &page).await?;
+        }
+        Ok(())
+    }
+
+    /// What the sectors of a stripe are by the look of them. Of none the checksum is known.
+    async fn guess(&self, store: &Disk, stripe: u64) -> Result<PageImage, OpenError> {
+        let layout = &self.superblock.layout;
+        let mut image = PageImage::absent(layout);
+        let states = &mut image.states;
         let sectors = self.sectors(stripe);
         let end = (sectors.end - sectors.start) as u32;
         let sectors_max = (READ_BYTES_MAX / layout.sector_size as usize) as u32;
@@ -258,7 +279,7 @@ impl Salvage {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(states)
+        Ok(image)
     }
 }
 
@@ -321,10 +342,9 @@ impl Log<'_> {
         let header = self.blocks[at].as_deref()?;
         let image = self.blocks.get(at + 1 + index)?.as_deref()?;
         let (epoch, stripe) = (self.superblock.epoch, entry.stripes[index]);
-        let stripe_sectors = self.superblock.layout.stripe_sectors;
         let is_page = || {
-            let content = decode_page(image, epoch, stripe, stripe_sectors);
-            matches!(content, PageContent::States(_))
+            let content = decode_page(image, epoch, stripe, &self.superblock.layout);
+            matches!(content, PageContent::Image(_))
         };
         (Entry::is_image(header, index, image) && is_page()).then_some(image)
     }

@@ -4,7 +4,7 @@ use disk_backend::Disk;
 use disk_contract::{Stores, Suite, Violation, World, seeds};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use disk_sim::SimOptions;
-use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, format};
+use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, Verify, format};
 
 const SECTORS: u64 = 24;
 
@@ -26,10 +26,20 @@ fn check_each(
     Ok(())
 }
 
-/// A layer with tiny stripes, on a store that is formatted once.
 async fn durable(stores: &mut Stores, change: impl FnOnce(&mut SimOptions)) -> DurableLayer {
+    durable_that(stores, Verify::Metadata, 64, change).await
+}
+
+/// A layer with tiny stripes, on a store that is formatted once.
+async fn durable_that(
+    stores: &mut Stores,
+    verify: Verify,
+    close_after_flushes: u64,
+    change: impl FnOnce(&mut SimOptions),
+) -> DurableLayer {
     let sector_size = stores.sector_size();
     let mut options = FormatOptions::new(SECTORS);
+    options.verify = verify;
     options.stripe_sectors = Some(4096 / sector_size);
     options.log_blocks = Some(3);
     options.layer_id = Some([7; 16]);
@@ -39,6 +49,7 @@ async fn durable(stores: &mut Stores, change: impl FnOnce(&mut SimOptions)) -> D
     }
     let mut open = DurableOptions::default();
     open.cache_bytes = 0;
+    open.close_after_flushes = close_after_flushes;
     let layer = DurableLayer::open(store, &open).await;
     layer.unwrap_or_else(|error| panic!("cannot be opened: {error}"))
 }
@@ -55,6 +66,15 @@ fn lower(stores: &mut Stores) -> LayerConfiguration {
 
 async fn over_lower(stores: &mut Stores, read_cache: bool, write_through: bool) -> Disk {
     let layer = durable(stores, |_| ()).await;
+    over_lower_with(stores, layer, read_cache, write_through).await
+}
+
+async fn over_lower_with(
+    stores: &mut Stores,
+    layer: DurableLayer,
+    read_cache: bool,
+    write_through: bool,
+) -> Disk {
     let mut top = LayerConfiguration::new(DiskLayer::new(layer));
     (top.read_cache, top.write_through) = (read_cache, write_through);
     let lower = lower(stores);
@@ -106,5 +126,53 @@ fn a_cache_that_is_written_keeps_the_contract_in_worlds() -> Result<(), Violatio
 fn a_write_through_cache_keeps_the_contract_in_worlds() -> Result<(), Violation> {
     check_each(World::with_copies_that_stay, async |stores| {
         over_lower(stores, true, true).await
+    })
+}
+
+/// Closed at each flush, now and then, or only when there is no more room.
+const CLOSED_AFTER: [u64; 3] = [1, 3, 64];
+
+#[test]
+fn a_layer_that_verifies_its_data_keeps_the_contract_in_worlds() -> Result<(), Violation> {
+    for after in CLOSED_AFTER {
+        check(async |stores| {
+            let layer = durable_that(stores, Verify::Data, after, |_| ()).await;
+            stack(vec![LayerConfiguration::new(DiskLayer::new(layer))]).await
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn one_that_verifies_on_a_store_without_fua_whose_unmap_does_nothing_keeps_it()
+-> Result<(), Violation> {
+    check(async |stores| {
+        let layer = durable_that(stores, Verify::Data, 2, |options| {
+            options.is_fua_respected = false;
+            options.unmap_behavior = disk_backend::UnmapBehavior::Ignored;
+            options.atomic_write_sectors = 4;
+        });
+        let layer = layer.await;
+        stack(vec![LayerConfiguration::new(DiskLayer::new(layer))]).await
+    })
+}
+
+#[test]
+fn an_overlay_that_verifies_its_data_keeps_the_contract_in_worlds() -> Result<(), Violation> {
+    check(async |stores| {
+        let layer = durable_that(stores, Verify::Data, 2, |_| ()).await;
+        over_lower_with(stores, layer, false, false).await
+    })
+}
+
+#[test]
+fn caches_that_verify_their_data_keep_the_contract_in_worlds() -> Result<(), Violation> {
+    check(async |stores| {
+        let layer = durable_that(stores, Verify::Data, 2, |_| ()).await;
+        over_lower_with(stores, layer, true, false).await
+    })?;
+    check_each(World::with_copies_that_stay, async |stores| {
+        let layer = durable_that(stores, Verify::Data, 2, |_| ()).await;
+        over_lower_with(stores, layer, true, true).await
     })
 }

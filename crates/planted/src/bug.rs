@@ -64,6 +64,8 @@ bugs! {
     ChecksumNotChecked = "checksum-not-checked",
     /// A durable layer writes both of its superblocks at once, so that a crash can tear both (C11).
     TornSuperblock = "torn-superblock",
+    /// A durable layer writes over data while a record still vouches for what was there (C11).
+    OverwriteBeforeMark = "overwrite-before-mark",
 }
 
 impl fmt::Display for Bug {

@@ -8,7 +8,7 @@ use disk_fault::{Action, Delay, FaultControl, FaultDisk, FaultOptions, InjectedE
 use disk_layered::{DiskLayer, LayerConfiguration, LayerIo, LayeredDisk};
 use disk_sim::SimOptions;
 use disk_throttle::{Limits, ThrottleDisk, ThrottleGroup};
-use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, format};
+use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, Verify, format};
 use disklayer_ram::{LazyRamDiskLayer, RamDiskLayer};
 use fastrand::Rng;
 use scsi_buffers::HostBuffers;
@@ -119,6 +119,9 @@ impl Builder<'_> {
         if shape.has_few_pages {
             options.cache_bytes = 0;
         }
+        if let Some(after) = shape.verified {
+            options.close_after_flushes = after;
+        }
         let layer = DurableLayer::open(store, &options).await;
         let layer = layer.unwrap_or_else(|error| panic!("a durable layer is lost: {error}"));
         if is_new && is_filled {
@@ -180,6 +183,9 @@ async fn create(store: &Disk, sectors: u64, shape: DurableShape) {
     options.log_blocks = Some(shape.log_blocks);
     options.stripe_sectors = Some(shape.stripe_blocks * (4096 / store.sector_size()));
     options.layer_id = Some([7; 16]);
+    if shape.verified.is_some() {
+        options.verify = Verify::Data;
+    }
     format(store, &options).await.expect("a legal layer");
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct DurableShape {
     pub(crate) stripe_blocks: u32,
     /// Whether hardly a page fits into memory.
     pub(crate) has_few_pages: bool,
+    /// If it verifies its data: after how many flushes a stripe is closed.
+    pub(crate) verified: Option<u64>,
 }
 
 impl DiskGraph {
@@ -294,6 +296,7 @@ impl LayerGraph {
             log_blocks: rng.u32(2..6),
             stripe_blocks: 1 << rng.u32(0..3),
             has_few_pages: rng.bool(),
+            verified: rng.bool().then(|| 1 << rng.u32(0..4)),
         };
         LayerKind::Durable {
             store,
@@ -367,12 +370,15 @@ impl fmt::Display for LayerGraph {
                     log_blocks,
                     stripe_blocks,
                     has_few_pages,
+                    verified,
                 } = shape;
                 let few = if *has_few_pages { ", few pages" } else { "" };
                 let filled = if *is_filled { ", filled" } else { "" };
+                let verified = verified.map(|after| format!(", verified, closed after {after}"));
+                let verified = verified.unwrap_or_default();
                 write!(
                     f,
-                    "durable({sectors}, log {log_blocks}, stripes {stripe_blocks}{few}{filled}, on {store})"
+                    "durable({sectors}, log {log_blocks}, stripes {stripe_blocks}{few}{verified}{filled}, on {store})"
                 )?;
             }
             LayerKind::Disk(disk) => write!(f, "{disk}")?,

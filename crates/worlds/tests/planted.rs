@@ -33,6 +33,8 @@ fn breaks(bug: Bug) -> &'static [Clause] {
         Bug::FuaNotHonoured => &[C6],
         Bug::WaitsForAnotherCaller => &[C4],
         // What was there is gone, or something that never was is there, or what was flushed is not.
+        // A sector that a crash left as it may cannot be read.
+        Bug::OverwriteBeforeMark => &[C5, C6, C8, C11],
         Bug::RecordBeforeData | Bug::ChecksumNotChecked => &[C5, C6, C11],
         Bug::MissingFlush => &[C5, C6, C11],
         // The layer cannot be opened: a panic of the kit.

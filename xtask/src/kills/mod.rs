@@ -49,6 +49,8 @@ pub(crate) struct Args {
 struct Export {
     name: &'static str,
     is_durable: bool,
+    /// Whether the layer verifies its data, if it is one.
+    verifies: bool,
     store: Store,
 }
 
@@ -62,25 +64,41 @@ enum Store {
     Lies,
 }
 
-const HONEST: [Export; 4] = [
+const HONEST: [Export; 6] = [
     Export {
         name: "file",
         is_durable: false,
+        verifies: false,
         store: Store::File,
     },
     Export {
         name: "file_kept_back",
         is_durable: false,
+        verifies: false,
         store: Store::KeepsBack,
     },
     Export {
         name: "durable",
         is_durable: true,
+        verifies: false,
         store: Store::File,
     },
     Export {
         name: "durable_kept_back",
         is_durable: true,
+        verifies: false,
+        store: Store::KeepsBack,
+    },
+    Export {
+        name: "verified",
+        is_durable: true,
+        verifies: true,
+        store: Store::File,
+    },
+    Export {
+        name: "verified_kept_back",
+        is_durable: true,
+        verifies: true,
         store: Store::KeepsBack,
     },
 ];
@@ -88,6 +106,7 @@ const HONEST: [Export; 4] = [
 const LYING: [Export; 1] = [Export {
     name: "lying",
     is_durable: false,
+    verifies: false,
     store: Store::Lies,
 }];
 
@@ -303,7 +322,10 @@ fn document(exports: &[Export], seed: u64) -> Value {
             true => {
                 let file = json!({ "type": "file", "path": format!("{}.plt", export.name) });
                 let base = json!({ "type": "file", "path": BASE_IMAGE, "read_only": true });
-                let durable = json!({ "type": "durable", "create": true, "store": store(export, seed, &file) });
+                let verify = if export.verifies { "data" } else { "metadata" };
+                let store = store(export, seed, &file);
+                let durable =
+                    json!({ "type": "durable", "create": true, "verify": verify, "store": store });
                 json!({ "type": "layered", "layers": [durable, base] })
             }
         };

@@ -3,6 +3,27 @@
 use super::{BLOCK_BYTES, LOG_OFFSET};
 use std::ops::Range;
 
+/// What a layer keeps checksums of, and verifies when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Verify {
+    /// What it records: its superblocks, its log and its pages.
+    #[default]
+    Metadata,
+    /// That, and the data.
+    Data,
+}
+
+impl Verify {
+    /// As configurations write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Data => "data",
+        }
+    }
+}
+
 /// How a layer is laid out on its store. Fixed when it is formatted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -12,6 +33,8 @@ pub(crate) struct Layout {
     pub(crate) stripe_sectors: u32,
     /// The length of the log, in blocks.
     pub(crate) log_blocks: u32,
+    /// Whether its pages have checksums of the data.
+    pub(crate) verify: Verify,
 }
 
 /// What is wrong with a layout.
@@ -47,6 +70,9 @@ impl Layout {
     /// The most sectors that a page can speak of.
     pub(crate) const STRIPE_SECTORS_MAX: u32 = 8192;
 
+    /// The most sectors that a page with checksums can speak of.
+    pub(crate) const SUMMED_SECTORS_MAX: u32 = 512;
+
     /// The longest log, in blocks: 64 MiB.
     pub(crate) const LOG_BLOCKS_MAX: u32 = 16384;
 
@@ -54,6 +80,7 @@ impl Layout {
         sector_size: u32,
         stripe_sectors: u32,
         log_blocks: u32,
+        verify: Verify,
     ) -> Result<Self, BadLayout> {
         let block = BLOCK_BYTES as u32;
         if !sector_size.is_power_of_two() || !(512..=block).contains(&sector_size) {
@@ -61,7 +88,7 @@ impl Layout {
         }
         let stripe_sectors_min = block / sector_size;
         if !stripe_sectors.is_power_of_two()
-            || !(stripe_sectors_min..=Self::STRIPE_SECTORS_MAX).contains(&stripe_sectors)
+            || !(stripe_sectors_min..=Self::stripe_sectors_max(verify)).contains(&stripe_sectors)
         {
             return Err(BadLayout::StripeSectors);
         }
@@ -72,7 +99,20 @@ impl Layout {
             sector_size,
             stripe_sectors,
             log_blocks,
+            verify,
         })
+    }
+
+    /// The most sectors that can share a page.
+    pub(crate) fn stripe_sectors_max(verify: Verify) -> u32 {
+        match verify {
+            Verify::Metadata => Self::STRIPE_SECTORS_MAX,
+            Verify::Data => Self::SUMMED_SECTORS_MAX,
+        }
+    }
+
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verify == Verify::Data
     }
 
     pub(crate) fn sector_shift(&self) -> u32 {

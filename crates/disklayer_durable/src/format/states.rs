@@ -43,6 +43,10 @@ impl States {
         }
     }
 
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
     pub(crate) fn get(&self, sector: u32) -> State {
         let word = self.words[(sector / PER_WORD) as usize];
         State::from_bits(word >> (2 * (sector % PER_WORD)))

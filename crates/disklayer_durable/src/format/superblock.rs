@@ -1,7 +1,9 @@
 //! The superblock: what the layer is, and where its log begins to count.
 
 use super::table::SuperblockBytes;
-use super::{Block, INCOMPATIBLE_KNOWN, Layout, MAGIC, VERSION, is_sealed, seal};
+use super::{
+    Block, INCOMPATIBLE_KNOWN, Layout, MAGIC, VERIFY_DATA, VERSION, Verify, is_sealed, seal,
+};
 use disk_backend::ContentStamp;
 use std::fmt;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -116,6 +118,11 @@ impl Superblock {
         bytes.magic = MAGIC;
         bytes.version = VERSION.into();
         bytes.sector_size = self.layout.sector_size.into();
+        bytes.incompatible = match self.layout.verify {
+            Verify::Metadata => 0,
+            Verify::Data => VERIFY_DATA,
+        }
+        .into();
         bytes.generation = self.generation.into();
         bytes.epoch = self.epoch.into();
         bytes.layer_id = self.layer_id;
@@ -168,6 +175,10 @@ impl Superblock {
             bytes.sector_size.get(),
             bytes.stripe_sectors.get(),
             bytes.log_blocks.get(),
+            match bytes.incompatible.get() & VERIFY_DATA {
+                0 => Verify::Metadata,
+                _ => Verify::Data,
+            },
         );
         let superblock = Self {
             generation: bytes.generation.get(),

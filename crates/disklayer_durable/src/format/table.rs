@@ -65,9 +65,25 @@ pub(crate) struct PageBytes {
     pub(crate) checksum: U32,
 }
 
+/// A page with the checksums of the data that it speaks of.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct SummedPageBytes {
+    pub(crate) magic: [u8; 4],
+    pub(crate) kind: U32,
+    pub(crate) epoch: U64,
+    pub(crate) stripe: U64,
+    pub(crate) sequence: U64,
+    pub(crate) states: [u8; 128],
+    pub(crate) sums: [U32; 512],
+    pub(crate) unused: [u8; 1884],
+    pub(crate) checksum: U32,
+}
+
 const _: () = assert!(size_of::<SuperblockBytes>() == BLOCK_BYTES);
 const _: () = assert!(size_of::<EntryBytes>() == BLOCK_BYTES);
 const _: () = assert!(size_of::<PageBytes>() == BLOCK_BYTES);
+const _: () = assert!(size_of::<SummedPageBytes>() == BLOCK_BYTES);
 
 /// The rows of the tables in the document: structure, field, offset and length in bytes.
 #[cfg(test)]
@@ -87,5 +103,6 @@ pub(crate) fn rows() -> Vec<(&'static str, &'static str, usize, usize)> {
     let entry = rows!(EntryBytes: magic, log_generation, sequence, epoch, sector_count, shown_below, image_count,
         durable_blocks, stripes, checksums, unused, checksum);
     let page = rows!(PageBytes: magic, kind, epoch, stripe, sequence, states, unused, checksum);
-    [&superblock[..], &entry, &page].concat()
+    let summed = rows!(SummedPageBytes: magic, kind, epoch, stripe, sequence, states, sums, unused, checksum);
+    [&superblock[..], &entry, &page, &summed].concat()
 }

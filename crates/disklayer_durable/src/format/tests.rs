@@ -5,7 +5,7 @@ use disk_backend::ContentStamp;
 use proptest::prelude::*;
 
 fn layout() -> Layout {
-    Layout::new(512, 8, 4).unwrap()
+    Layout::new(512, 8, 4, Verify::Metadata).unwrap()
 }
 
 fn superblock() -> Superblock {
@@ -100,32 +100,86 @@ fn a_page_is_read_as_it_was_written_and_damage_is_never_absence() {
     let mut states = States::new(8);
     states.set(1, State::Zero);
     states.set(7, State::Data);
-    let block = encode_page(5, 3, 1, &states);
-    assert_eq!(decode_page(&block, 5, 3, 8), PageContent::States(states));
+    let image = PageImage { states, sums: None };
+    let block = encode_page(5, 3, 1, &image);
     assert_eq!(
-        decode_page(&block, 6, 3, 8),
+        decode_page(&block, 5, 3, &layout()),
+        PageContent::Image(image)
+    );
+    assert_eq!(
+        decode_page(&block, 6, 3, &layout()),
         PageContent::Never { is_blank: false }
     );
     assert_eq!(
-        decode_page(&[0; BLOCK_BYTES], 5, 3, 8),
+        decode_page(&[0; BLOCK_BYTES], 5, 3, &layout()),
         PageContent::Never { is_blank: true }
     );
     assert!(matches!(
-        decode_page(&block, 5, 4, 8),
+        decode_page(&block, 5, 4, &layout()),
         PageContent::Damaged(_)
     ));
     for at in 0..BLOCK_BYTES {
         let mut changed = block;
         changed[at] ^= 0x40;
-        let content = decode_page(&changed, 5, 3, 8);
+        let content = decode_page(&changed, 5, 3, &layout());
         assert!(matches!(content, PageContent::Damaged(_)), "byte {at}");
     }
 }
 
 #[test]
+fn a_page_with_checksums_is_read_as_it_was_written_and_by_nobody_who_expects_none() {
+    let layout = Layout::new(512, 512, 4, Verify::Data).unwrap();
+    let mut image = PageImage::absent(&layout);
+    let mut sums = Sums::new(512);
+    for (sector, state) in [(1, State::Zero), (2, State::Data), (511, State::Data)] {
+        image.states.set(sector, state);
+    }
+    sums.set(511, 0xdead_beef);
+    image.sums = Some(sums);
+    let block = encode_page(5, 3, 1, &image);
+    // The state of data whose checksum is not known, and of one that is.
+    assert_eq!((block[32], block[32 + 127]), (0b11_01_00, 0b10_00_00_00));
+    assert_eq!(
+        block[160 + 4 * 511..160 + 4 * 512],
+        0xdead_beef_u32.to_le_bytes()
+    );
+    assert_eq!(
+        decode_page(&block, 5, 3, &layout),
+        PageContent::Image(image)
+    );
+    let plain = self::layout();
+    let content = decode_page(&block, 5, 3, &plain);
+    assert!(matches!(content, PageContent::Damaged(_)), "{content:?}");
+    let block = encode_page(5, 3, 1, &PageImage::absent(&plain));
+    let content = decode_page(&block, 5, 3, &layout);
+    assert!(matches!(content, PageContent::Damaged(_)), "{content:?}");
+    assert_eq!(
+        Layout::new(512, 1024, 4, Verify::Data),
+        Err(layout::BadLayout::StripeSectors)
+    );
+}
+
+#[test]
+fn a_layer_that_verifies_its_data_says_so_in_its_superblock() {
+    let mut written = superblock();
+    written.layout.verify = Verify::Data;
+    let mut block = written.encode();
+    assert_eq!(Superblock::decode(&block), Ok(written));
+    // Its stripes are shorter.
+    written.layout.stripe_sectors = 1024;
+    assert_eq!(
+        Superblock::decode(&written.encode()),
+        Err(BadSuperblock::Field("stripe_sectors"))
+    );
+    block[24] = 3;
+    seal(&mut block);
+    assert_eq!(Superblock::decode(&block), Err(BadSuperblock::Features(2)));
+}
+
+#[test]
 fn an_entry_is_read_with_its_images_or_not_at_all() {
-    let states = States::new(8);
-    let image = |stripe| encode_page(4, stripe, 13, &states);
+    let absent = PageImage::absent(&layout());
+    let image = |stripe| encode_page(4, stripe, 13, &absent);
     let images = [image(0), image(9)].concat();
     let entry = Entry {
         log_generation: 6,
@@ -177,6 +231,7 @@ fn the_document_says_where_every_field_is() {
     let sections = [
         ("SuperblockBytes", "## Superblock"),
         ("PageBytes", "## Page"),
+        ("SummedPageBytes", "## Page with checksums"),
         ("EntryBytes", "## Log"),
     ];
     for (structure, title) in sections {

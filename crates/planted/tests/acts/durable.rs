@@ -3,7 +3,7 @@
 use disk_backend::Disk;
 use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
 use disk_sim::{Image, Sim, SimDisk, SimOptions};
-use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, format};
+use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, Verify, format};
 use scsi_buffers::HostBuffers;
 use std::cell::{Cell, OnceCell};
 
@@ -23,7 +23,11 @@ fn options() -> SimOptions {
 }
 
 async fn write(layer: &DurableLayer, sector: u64) {
-    let data = [sector as u8 + 1; SECTOR_BYTES];
+    write_byte(layer, sector, sector as u8 + 1).await;
+}
+
+async fn write_byte(layer: &DurableLayer, sector: u64, byte: u8) {
+    let data = [byte; SECTOR_BYTES];
     let host = HostBuffers::from_ref(&data);
     layer.write(&host.buffers(), sector, false).await.unwrap();
 }
@@ -47,6 +51,15 @@ async fn read(layer: &DurableLayer, sector: u64) -> Option<u8> {
 
 /// Whether a layer is left in which so many of the sectors are for certain, and the others there or absent.
 fn is_right(image: Image, flushed: u64) -> bool {
+    let sector_is_right = |index: u64, sector: u64, found: Option<u8>| {
+        let is_there = found == Some(sector as u8 + 1);
+        is_there || found.is_none() && index >= flushed
+    };
+    holds(image, sector_is_right)
+}
+
+/// Whether a layer is left whose sectors, each with its index, are right.
+fn holds(image: Image, is_right: impl Fn(u64, u64, Option<u8>) -> bool) -> bool {
     let mut sim = Sim::new(7);
     let store = SimDisk::from_image(image, options(), sim.clock());
     let looked = sim.block_on(async {
@@ -55,9 +68,7 @@ fn is_right(image: Image, flushed: u64) -> bool {
             return false;
         };
         for (index, sector) in (0..).zip(WRITTEN) {
-            let found = read(&layer, sector).await;
-            let is_there = found == Some(sector as u8 + 1);
-            if !is_there && (found.is_some() || index < flushed) {
+            if !is_right(index, sector, read(&layer, sector).await) {
                 return false;
             }
         }
@@ -72,15 +83,7 @@ pub(crate) fn survives_power_cuts() -> bool {
     let (flushed, layer) = (Cell::new(0), OnceCell::new());
     let mut sim = Sim::new(7);
     let sim_disk = SimDisk::new(options(), sim.clock());
-    let store = Disk::new(sim_disk.clone()).unwrap();
-    let opened = sim.block_on(async {
-        let mut options = FormatOptions::new(16);
-        options.stripe_sectors = Some(8);
-        options.log_blocks = Some(3);
-        format(&store, &options).await.unwrap();
-        DurableLayer::open(store.clone(), &DurableOptions::default()).await
-    });
-    let layer = layer.get_or_init(|| opened.unwrap().unwrap());
+    let layer = layer.get_or_init(|| made(&mut sim, &sim_disk, Verify::Metadata));
     sim.spawn("writes", async {
         for (index, sector) in (1..).zip(WRITTEN) {
             write(layer, sector).await;
@@ -88,15 +91,57 @@ pub(crate) fn survives_power_cuts() -> bool {
             flushed.set(index);
         }
     });
+    all_images(&mut sim, &sim_disk, |image| is_right(image, flushed.get()))
+}
+
+/// Whether everything that a power cut can leave is right, while data is written over in a layer that verifies it.
+pub(crate) fn survives_power_cuts_of_overwrites() -> bool {
+    let layer = OnceCell::new();
+    let mut sim = Sim::new(7);
+    let sim_disk = SimDisk::new(options(), sim.clock());
+    let layer = layer.get_or_init(|| made(&mut sim, &sim_disk, Verify::Data));
+    sim.block_on(async {
+        for sector in WRITTEN {
+            write(layer, sector).await;
+        }
+        layer.sync_cache().await.unwrap();
+    })
+    .unwrap();
+    sim.spawn("writes", async {
+        for sector in WRITTEN {
+            write_byte(layer, sector, sector as u8 + 0x41).await;
+        }
+        layer.sync_cache().await.unwrap();
+    });
+    let old_or_new = |_, sector: u64, found: Option<u8>| {
+        [sector as u8 + 1, sector as u8 + 0x41]
+            .map(Some)
+            .contains(&found)
+    };
+    all_images(&mut sim, &sim_disk, |image| holds(image, old_or_new))
+}
+
+fn made(sim: &mut Sim, store: &SimDisk, verify: Verify) -> DurableLayer {
+    let store = Disk::new(store.clone()).unwrap();
+    let opened = sim.block_on(async {
+        let mut options = FormatOptions::new(16);
+        options.stripe_sectors = Some(8);
+        options.log_blocks = Some(3);
+        options.verify = verify;
+        format(&store, &options).await.unwrap();
+        DurableLayer::open(store.clone(), &DurableOptions::default()).await
+    });
+    opened.unwrap().unwrap()
+}
+
+/// Whether all images of all steps are right, until everything is done.
+fn all_images(sim: &mut Sim<'_>, sim_disk: &SimDisk, is_right: impl Fn(Image) -> bool) -> bool {
     let mut seed = 0;
     loop {
         let is_over = matches!(sim.step().unwrap(), disk_sim::Step::Done);
         seed += 1;
         let images = sim_disk.crash().images(IMAGES, seed);
-        if !images
-            .into_iter()
-            .all(|image| is_right(image, flushed.get()))
-        {
+        if !images.into_iter().all(&is_right) {
             return false;
         }
         if is_over {

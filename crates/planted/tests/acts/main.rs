@@ -241,3 +241,9 @@ fn a_durable_layer_loses_what_it_flushed_when_the_power_is_cut() {
         acts(bug, durable::survives_power_cuts, true, false);
     }
 }
+
+#[test]
+fn a_sector_that_a_power_cut_left_as_it_may_fails_its_check() {
+    let scenario = durable::survives_power_cuts_of_overwrites;
+    acts(Bug::OverwriteBeforeMark, scenario, true, false);
+}

@@ -2,7 +2,7 @@
 
 use crate::tools::Endpoint;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
-use disklayer_durable::Role;
+use disklayer_durable::{Role, Verify};
 use resource::ByteSize;
 
 /// What to do with a durable layer.
@@ -72,12 +72,38 @@ pub(crate) struct LayerCreateArgs {
     #[arg(long, value_enum, default_value_t = RoleArg::Overlay, value_name = "ROLE")]
     pub(crate) role: RoleArg,
 
+    /// What the layer keeps checksums of
+    ///
+    /// With `data` what has rotted on the store is an error when it is read, or filled again in a cache. Writing over data that was left
+    /// alone for a while takes a flush then.
+    #[arg(long, value_enum, default_value_t = VerifyArg::Metadata, value_name = "WHAT")]
+    pub(crate) verify: VerifyArg,
+
     /// Make it whatever the store holds: that is lost
     #[arg(long)]
     pub(crate) force: bool,
 
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
+}
+
+/// What a layer keeps checksums of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum VerifyArg {
+    /// What it records
+    Metadata,
+    /// That, and the data
+    Data,
+}
+
+impl From<VerifyArg> for Verify {
+    fn from(verify: VerifyArg) -> Self {
+        match verify {
+            VerifyArg::Metadata => Self::Metadata,
+            VerifyArg::Data => Self::Data,
+        }
+    }
 }
 
 /// What a layer is for.
@@ -121,7 +147,8 @@ pub(crate) struct LayerCheckArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 
-    /// Close a layer that was not closed, and write anew what can be had from its copy. Without it nothing is written
+    /// Close a layer that was not closed, write anew what can be had from its copy, and take on record the checksums that a crash let be
+    /// forgotten. Without it nothing is written
     #[arg(long)]
     pub(crate) repair: bool,
 

@@ -180,6 +180,85 @@ fn what_was_flushed_is_there_after_a_stop_and_after_a_kill() {
 }
 
 #[test]
+fn data_that_rots_is_an_error_where_the_layer_verifies_it() {
+    use std::os::unix::fs::FileExt;
+    let (folder, base) = folder_with_base();
+    let create = [
+        "create", "vm.plt", "--lower", "base.raw", "--verify", "data",
+    ];
+    let made = json_of(folder.path(), 0, &[&create[..], &["--json"]].concat());
+    assert_eq!(made["verify"], "data");
+    let info = json_of(folder.path(), 0, &["info", "--json", "vm.plt"]);
+    assert_eq!(
+        (&info["verify"], &info["stripe_bytes"]),
+        (&json!("data"), &json!(256 * KIB))
+    );
+    let stack = [
+        "--layer",
+        "durable:vm.plt,verify=data",
+        "--layer",
+        "file:base.raw,ro",
+    ];
+    let counts = |folder: &Path, code: i32, arguments: &[&str]| {
+        let report = json_of(folder, code, &[&["check", "--json"], arguments].concat());
+        let of = |key: &str| report[key].as_u64().expect("a number");
+        let counts = ["verified_bytes", "unverified_bytes", "bad_bytes"].map(of);
+        (counts, report)
+    };
+
+    let daemon = Daemon::serve_in(folder, stack);
+    let mut client = daemon.client();
+    client.write(5 * MIB, &[7; 4096]);
+    client
+        .request(command::FLUSH, 0, 0, &[])
+        .expect("a flush succeeds");
+    client.write(5 * MIB, &[8; 512]);
+    daemon.signal(Signal::KILL);
+    let (_, _, folder) = daemon.wait();
+    // The stripe was marked before it was written over.
+    assert_eq!(counts(folder.path(), 5, &["vm.plt"]).0, [0, 4096, 0]);
+    let repaired = counts(folder.path(), 0, &["--repair", "vm.plt"]);
+    assert_eq!(repaired.0, [4096, 0, 0]);
+
+    // The stripe with 5 MiB is the twenty-first; before it the log of 16 blocks. In it, the sixth sector rots.
+    let place = 8192 + 16 * 4096 + 20 * (4096 + 256 * KIB) + 4096 + 5 * 512;
+    let path = folder.path().join("vm.plt");
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(b"?", place + 100).unwrap();
+    let (found, report) = counts(folder.path(), 6, &["vm.plt"]);
+    assert_eq!(found, [4096 - 512, 0, 512]);
+    let damage = &report["damage"][0];
+    let where_it_is = ["store_offset", "lost_offset", "lost_bytes"].map(|key| damage[key].clone());
+    let lost = 5 * MIB + 5 * 512;
+    assert_eq!(where_it_is, [json!(place), json!(lost), json!(512)]);
+
+    let daemon = Daemon::serve_in(folder, stack);
+    let mut client = daemon.client();
+    let failed = client.request(command::READ, 5 * MIB, 4096, &[]);
+    failed.expect_err("a sector of it has rotted");
+    assert_eq!(client.read(5 * MIB, 512), [8; 512]);
+    assert_eq!(client.read(lost + 512, 512), [7; 512]);
+    assert_same_bytes(&client.read(0, 5 * MIB as u32), &base[..5 * MIB as usize]);
+    // A write heals it.
+    client.write(lost, &[9; 512]);
+    assert_eq!(client.read(lost, 512), [9; 512]);
+    client.disconnect();
+    let folder = daemon.stop();
+    assert_eq!(counts(folder.path(), 0, &["vm.plt"]).0, [4096, 0, 0]);
+
+    // One that was made without is not taken for one that verifies.
+    layer(folder.path(), &["create", "plain.plt", "--size", "1M"]);
+    let plain = ["info", "durable:plain.plt,verify=data"];
+    let refused = outcome(platter(folder.path()).args(plain));
+    assert!(!refused.status.success());
+    assert!(
+        refused.stderr.contains("without checksums of its data"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn damage_is_told_with_its_place_and_a_superblock_is_mended() {
     use std::os::unix::fs::FileExt;
     let (folder, _) = folder_with_base();

@@ -8,7 +8,7 @@ use crate::output;
 use crate::tools::watching::Watching;
 use disk_backend::DiskError;
 use disklayer_durable::{
-    CheckReport, Condition, Damage, Loss, OpenError, check, loss, repair, salvage,
+    CheckReport, Condition, Damage, Loss, OpenError, Verify, check, loss, repair_with, salvage,
 };
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use std::process::ExitCode;
 struct Outcome {
     name: String,
     sector_size: u64,
+    verify: Verify,
     condition: Condition,
     /// None if so much is damaged that nothing more could be looked at.
     report: Option<CheckReport>,
@@ -81,7 +82,14 @@ fn mend(
             salvaged => Some(salvaged.map_err(|error| failed(&store.name, &error))?),
         }
     } else {
-        block_on(repair(store.disk.clone())).map_err(|error| failed(&store.name, &error))?;
+        watching.begin_steps("repairing");
+        let step = |done, all| watching.step(done, all);
+        let repaired = block_on(repair_with(store.disk.clone(), step));
+        watching.end();
+        match repaired {
+            Err(OpenError::Stopped) => return Ok(None),
+            repaired => repaired.map_err(|error| failed(&store.name, &error))?,
+        }
         None
     };
     block_on(store.disk.close()).map_err(|error| failed(&store.name, &OpenError::Store(error)))?;
@@ -97,6 +105,10 @@ fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, F
     let mut outcome = Outcome {
         name: store.name.clone(),
         sector_size: store.disk.sector_size().into(),
+        verify: store
+            .info
+            .as_ref()
+            .map_or(Verify::Metadata, |info| info.verify),
         condition: Condition::Damaged,
         report: None,
         beyond: None,
@@ -149,7 +161,10 @@ impl Outcome {
 
     /// Whether there is anything to do for a repair.
     fn is_to_mend(&self, accepts_loss: bool) -> bool {
-        let is_open = self.condition != Condition::Clean && self.beyond.is_none();
+        let report = self.report.as_ref();
+        let lacks_sums = self.verify == Verify::Data
+            && report.is_some_and(|report| report.unverified_sectors > 0);
+        let is_open = (self.condition != Condition::Clean || lacks_sums) && self.beyond.is_none();
         is_open || accepts_loss && self.has_lost()
     }
 
@@ -218,6 +233,9 @@ impl Outcome {
             "data_bytes": bytes(|report| report.data_sectors),
             "zero_bytes": bytes(|report| report.zero_sectors),
             "absent_bytes": bytes(|report| report.absent_sectors),
+            "verified_bytes": bytes(|report| report.verified_sectors),
+            "unverified_bytes": bytes(|report| report.unverified_sectors),
+            "bad_bytes": bytes(|report| report.bad_sectors),
             "damage": damage.collect::<Vec<Value>>(),
         })
     }
@@ -285,6 +303,20 @@ impl Outcome {
         ]
         .map(|sectors| Bytes(self.bytes(sectors)));
         line(&format!("{data} of data, {zero} of zeros, {absent} absent"));
+        if self.verify == Verify::Data {
+            let [right, unknown, bad] = [
+                report.verified_sectors,
+                report.unverified_sectors,
+                report.bad_sectors,
+            ]
+            .map(|sectors| Bytes(self.bytes(sectors)));
+            line(&format!(
+                "of the data, {right} match their checksums, {bad} do not, and {unknown} have none on record"
+            ));
+            if report.unverified_sectors > 0 && !was_to_repair {
+                line("--repair takes on record the checksums of what is there");
+            }
+        }
         text
     }
 }

@@ -9,7 +9,9 @@ use crate::tools::open::{find, find_store};
 use crate::tools::watching::{self, EffortArgs, Watching};
 use crate::transfer::{Comparison, Effort};
 use disk_backend::{Disk, Persistence};
-use disklayer_durable::{Binding, FormatError, FormatOptions, LowerDisk, OpenError, format_with};
+use disklayer_durable::{
+    Binding, FormatError, FormatOptions, LowerDisk, OpenError, Verify, format_with,
+};
 use futures_lite::future::block_on;
 use serde_json::json;
 use std::process::ExitCode;
@@ -111,6 +113,7 @@ fn options(
     };
     let mut options = FormatOptions::new(sector_count);
     options.role = args.role.into();
+    options.verify = args.verify.into();
     if let Some(lower) = lower {
         options.binding = Binding::Disk(LowerDisk {
             disk_id: lower.disk_id(),
@@ -168,6 +171,7 @@ fn answer(args: &LayerCreateArgs, store: &Store) -> Result<(), Failure> {
                 "store": store.name,
                 "layer_id": super::look::id(info),
                 "role": role_name(info.role),
+                "verify": info.verify.name(),
                 "size_bytes": size,
                 "sector_size": info.sector_size,
                 "store_bytes": info.store_bytes,
@@ -175,10 +179,14 @@ fn answer(args: &LayerCreateArgs, store: &Store) -> Result<(), Failure> {
         ),
         (false, true) => return Ok(()),
         (false, false) => format!(
-            "made {}, of {}, for {}\n",
+            "made {}, of {}, for {}{}\n",
             info.role,
             Bytes(size),
-            info.binding
+            info.binding,
+            match info.verify {
+                Verify::Metadata => "",
+                Verify::Data => ", which verifies its data",
+            }
         ),
     };
     output::print(&text)

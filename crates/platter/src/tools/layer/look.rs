@@ -5,7 +5,7 @@ use crate::cli::{LayerInfoArgs, LayerMapArgs};
 use crate::connect::Bytes;
 use crate::exit::Failure;
 use crate::output;
-use disklayer_durable::{Binding, LayerInfo, Run, RunState, map as runs_of};
+use disklayer_durable::{Binding, LayerInfo, Run, RunState, Verify, map as runs_of};
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -51,6 +51,7 @@ fn as_json(store: &Store, info: &LayerInfo) -> Value {
         "store": store.name,
         "layer_id": id(info),
         "role": role_name(info.role),
+        "verify": info.verify.name(),
         "closed": !info.is_in_use,
         "size_bytes": size_bytes(info),
         "sector_count": info.sector_count,
@@ -77,6 +78,13 @@ fn as_text(store: &Store, info: &LayerInfo) -> String {
         &format!("{} ({size} bytes, {sectors} sectors)", Bytes(size)),
     );
     line("sectors", &format!("{} bytes", info.sector_size));
+    line(
+        "verifies",
+        match info.verify {
+            Verify::Metadata => "what it records",
+            Verify::Data => "what it records, and its data",
+        },
+    );
     line("made for", &info.binding.to_string());
     line(
         "closed",
