@@ -1,41 +1,42 @@
 //! A value that every request looks at, and that is replaced as a whole.
 
 use sharded::Sharded;
-use std::ops::Deref;
+use std::mem;
 use std::sync::Arc;
 use sync::RwLock;
 
 /// The current one of values that follow each other.
 ///
-/// Looking takes a lock that, mostly, no other processor touches; it is held for what takes no waiting, and no longer. What is longer
-/// [`get`](Self::get)s the value.
+/// Whoever needs it gets a share of it, which no other processor counts: the lock and the count are of a shard. The lock is held for no
+/// longer than that takes.
 ///
 /// Invariant: whoever replaces the value holds the locks of all shards, taken in their order. So at any instant all shards have the same value,
 /// and once anybody has seen a value nobody sees an earlier one.
-pub(crate) struct Current<T>(Sharded<RwLock<Arc<T>>>);
+pub(crate) struct Current<T>(Sharded<RwLock<Share<T>>>);
+
+/// A share of a value, which stays for as long as anybody has one. The outer count is the shard's own.
+pub(crate) type Share<T> = Arc<Arc<T>>;
 
 impl<T> Current<T> {
     pub(crate) fn new(value: T) -> Self {
         let value = Arc::new(value);
-        Self(Sharded::new(|| RwLock::new(Arc::clone(&value))))
+        Self(Sharded::new(|| RwLock::new(Arc::new(Arc::clone(&value)))))
     }
 
-    /// The value, which stays until this is dropped: not across an await, nor while it is [`set`](Self::set).
     #[inline]
-    pub(crate) fn look(&self) -> impl Deref<Target = Arc<T>> + '_ {
-        self.0.mine().read()
-    }
-
-    /// The value, for as long as anybody has it.
-    pub(crate) fn get(&self) -> Arc<T> {
-        Arc::clone(&self.look())
+    pub(crate) fn get(&self) -> Share<T> {
+        Arc::clone(&self.0.mine().read())
     }
 
     pub(crate) fn set(&self, value: &Arc<T>) {
         let mut shards: Vec<_> = self.0.iter().map(RwLock::write).collect();
-        for shard in &mut shards {
-            **shard = Arc::clone(value);
-        }
+        let shards_of_old: Vec<_> = shards
+            .iter_mut()
+            .map(|shard| mem::replace(&mut **shard, Arc::new(Arc::clone(value))))
+            .collect();
+        drop(shards);
+        // It may be large, and nobody should wait for its end.
+        drop(shards_of_old);
     }
 }
 
@@ -57,7 +58,7 @@ mod tests {
                     let mut value = 0;
                     while value < LAST {
                         let before = seen.load(Ordering::SeqCst);
-                        value = **current.look();
+                        value = **current.get();
                         assert!(value >= before, "{value} after {before}");
                         seen.fetch_max(value, Ordering::SeqCst);
                     }
@@ -71,7 +72,7 @@ mod tests {
         let current = Current::new(1);
         let first = current.get();
         current.set(&Arc::new(2));
-        assert_eq!((*first, **current.look()), (1, 2));
+        assert_eq!((**first, **current.get()), (1, 2));
         assert_eq!(Arc::strong_count(&first), 1, "no shard has kept it");
     }
 }

@@ -81,7 +81,7 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         marker: SectorMarker<'_>,
     ) -> impl Future<Output = Result<(), DiskError>> + Send;
 
-    /// As [`DiskIo::expect_read`](disk_backend::DiskIo::expect_read). The layer on top is told, whether or not it has the sectors.
+    /// As [`DiskIo::expect_read`](disk_backend::DiskIo::expect_read). The layer on top is told, whether or not it has the sectors, and the one below that an index finds.
     fn expect_read(&self, sector: u64, len: usize) {
         let _ = (sector, len);
     }

@@ -3,7 +3,7 @@
 use crate::attach::DiskLayerMetadata;
 use crate::change::{self, Change, WRITE_BYTES_MAX};
 use crate::copies;
-use crate::current::Current;
+use crate::current::{Current, Share};
 use crate::erased::ZeroOptions;
 use crate::operation::{self, Body};
 use crate::order::{EVERYTHING, Order};
@@ -92,7 +92,7 @@ impl LayeredDisk {
     }
 
     /// The stack for a read, without an index that may be wrong (N3).
-    fn stack_to_read(&self) -> Arc<Stack> {
+    fn stack_to_read(&self) -> Share<Stack> {
         let stack = self.stack.get();
         if !stack.is_outdated() {
             return stack;
@@ -100,12 +100,12 @@ impl LayeredDisk {
         let renewed = stack.forgetful();
         if renewed.is_outdated() {
             // A change is under way, or another one has begun. Whoever comes later finds the old stack, and tries again.
-            return Arc::new(renewed.without_index());
+            return Share::new(Arc::new(renewed.without_index()));
         }
         // Two at once make two, one of which is forgotten with what it learnt.
         let renewed = Arc::new(renewed);
         self.stack.set(&renewed);
-        renewed
+        Share::new(renewed)
     }
 
     fn limits(&self, stack: &Stack) -> Limits {
@@ -305,7 +305,7 @@ impl DiskIo for LayeredDisk {
     }
 
     fn sector_count(&self) -> u64 {
-        self.stack.look().top().backing().sector_count()
+        self.stack.get().top().backing().sector_count()
     }
 
     fn sector_size(&self) -> u32 {
@@ -325,7 +325,7 @@ impl DiskIo for LayeredDisk {
     }
 
     fn is_fua_respected(&self) -> bool {
-        self.stack.look().is_fua_respected()
+        self.stack.get().is_fua_respected()
     }
 
     fn is_read_only(&self) -> bool {
@@ -333,27 +333,31 @@ impl DiskIo for LayeredDisk {
     }
 
     fn persistence(&self) -> Persistence {
-        self.stack.look().persistence()
+        self.stack.get().persistence()
     }
 
     fn atomic_write_sectors(&self) -> u32 {
-        self.stack.look().atomic_write_sectors()
+        self.stack.get().atomic_write_sectors()
     }
 
     fn unmap_behavior(&self) -> UnmapBehavior {
-        self.stack.look().unmap_behavior()
+        self.stack.get().unmap_behavior()
     }
 
     fn optimal_unmap_sectors(&self) -> u32 {
-        self.stack.look().optimal_unmap_sectors()
+        self.stack.get().optimal_unmap_sectors()
     }
 
     fn expect_read(&self, sector: u64, len: usize) {
-        self.stack.look().top().backing().expect_read(sector, len);
+        let stack = self.stack.get();
+        stack.top().backing().expect_read(sector, len);
+        if let Some(layer) = stack.expected_below(sector) {
+            layer.backing().expect_read(sector, len);
+        }
     }
 
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
-        let stack = self.stack.look();
+        let stack = self.stack.get();
         let checked = self
             .limits(&stack)
             .check_buffers(Intent::Read, buffers, sector);
@@ -369,7 +373,7 @@ impl DiskIo for LayeredDisk {
     }
 
     fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
-        let stack = self.stack.look();
+        let stack = self.stack.get();
         let checked = self
             .limits(&stack)
             .check_buffers(Intent::Write, buffers, sector);
@@ -560,14 +564,14 @@ impl DiskIo for LayeredDisk {
         match stack.is_write_through() {
             false => stack.top().resize(sector_count).await,
             true => {
-                let body = change::resize(stack, sector_count);
+                let body = change::resize(Arc::clone(&stack), sector_count);
                 self.change(EVERYTHING, Box::pin(body)).await
             }
         }
     }
 
     async fn wait_resize(&self, sector_count: u64) -> u64 {
-        let top = Arc::clone(self.stack.look().top());
+        let top = Arc::clone(self.stack.get().top());
         top.backing().wait_resize(sector_count).await
     }
 }
@@ -577,7 +581,7 @@ impl fmt::Debug for LayeredDisk {
         f.debug_struct("LayeredDisk")
             .field("read_only", &self.read_only)
             .field("metadata", &self.metadata)
-            .field("layers", &self.stack.look().layers().len())
+            .field("layers", &self.stack.get().layers().len())
             .finish()
     }
 }

@@ -114,6 +114,15 @@ impl Stack {
         }
     }
 
+    /// Where a sector will probably be found if no layer that takes writes has it, as far as the index knows.
+    #[inline]
+    pub(crate) fn expected_below(&self, sector: u64) -> Option<&StackedLayer> {
+        let index = self.index.as_ref()?;
+        let sectors = sector..sector.checked_add(1)?;
+        let layer = index.next(&sectors, index.first())?;
+        self.layers.get(layer).map(|layer| &**layer)
+    }
+
     #[inline]
     pub(crate) fn layers(&self) -> &[Arc<StackedLayer>] {
         &self.layers

@@ -189,14 +189,15 @@ impl StackedLayer {
         let now = self.backing.sector_count();
         let before = self.smallest_sector_count.load(Ordering::Acquire);
         let smallest = now.min(before);
-        self.smallest_sector_count
-            .store(smallest, Ordering::Release);
+        // Told first: whoever finds the new mark may flush, and that has to keep it.
         let keeper = self.keeper.get().and_then(Weak::upgrade);
         if let Some(keeper) = keeper.filter(|_| smallest < before) {
             let accepting = keeper.accepting();
             keeper.backing.lower_shrank(smallest);
             accepting.end();
         }
+        self.smallest_sector_count
+            .store(smallest, Ordering::Release);
         smallest
     }
 

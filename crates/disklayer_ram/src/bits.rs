@@ -57,6 +57,7 @@ impl Bits {
     }
 
     /// Whether all bits of a range are clear.
+    #[inline]
     pub(crate) fn is_clear(&self, range: Range<usize>) -> bool {
         range.is_empty()
             || (!self.get(range.start) && self.run_end(range.start, range.end) == range.end)

@@ -102,6 +102,28 @@ impl Slot {
         }
     }
 
+    /// As [`data`](Self::data), to be written over.
+    #[inline]
+    pub(crate) fn data_mut(&mut self, sectors: Sectors) -> Option<&mut [u8]> {
+        match self {
+            Self::Stored(chunk) if chunk.data.is_set(sectors.clone()) => {
+                let bytes = chunk.bytes(&sectors);
+                chunk.memory.as_mut()?.get_mut(bytes)
+            }
+            Self::Stored(_) | Self::Absent | Self::Zero => None,
+        }
+    }
+
+    /// Whether all of these sectors are absent.
+    #[inline]
+    pub(crate) fn is_absent(&self, sectors: Sectors) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Zero => false,
+            Self::Stored(chunk) => chunk.present.is_clear(sectors),
+        }
+    }
+
     /// Takes the memory that a write will need.
     ///
     /// # Errors

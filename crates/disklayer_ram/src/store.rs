@@ -17,7 +17,7 @@ use crate::table::Table;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use disk_layered::{LayerStatus, LayerWatch, SectorMarker, TryRead};
 use event_listener::Event;
-use guestmem::MemoryWrite;
+use guestmem::{MemoryRead, MemoryWrite};
 use inspect::Counters;
 use planted::Bug;
 use scsi_buffers::{BufferReader, BufferWriter, RequestBuffers};
@@ -132,8 +132,10 @@ impl Store {
         }
         let end = sector + (buffers.len() as u64 >> self.sector_shift);
         let piece = self.piece_at(sector..end);
-        if piece.range.end == end && self.try_read_data(&piece, buffers) {
-            return TryRead::Done;
+        if piece.range.end == end
+            && let Some(found) = self.try_read_alike(&piece, buffers)
+        {
+            return found;
         }
         let mut writer = buffers.writer();
         let mut present = 0;
@@ -150,16 +152,17 @@ impl Store {
         }
     }
 
-    /// Reads a piece if all of it is data, as nearly every request finds it. Returns whether it did.
+    /// Reads a piece of which all is data, or nothing is there, as nearly every request finds it.
     #[inline]
-    fn try_read_data(&self, piece: &Piece, buffers: &RequestBuffers<'_>) -> bool {
-        let Some(place) = self.places.get(piece.chunk) else {
-            return false;
-        };
-        let slot = place.read();
-        let data = slot.data(piece.sectors.clone());
-        self.check_end(piece.range.end).is_ok()
-            && data.is_some_and(|data| buffers.writer().write(data).is_ok())
+    fn try_read_alike(&self, piece: &Piece, buffers: &RequestBuffers<'_>) -> Option<TryRead> {
+        let slot = self.places.get(piece.chunk)?.read();
+        self.check_end(piece.range.end).ok()?;
+        if let Some(data) = slot.data(piece.sectors.clone()) {
+            buffers.writer().write(data).ok()?;
+            return Some(TryRead::Done);
+        }
+        let is_absent = slot.is_absent(piece.sectors.clone());
+        (is_absent && piece.range.end <= self.hidden_from()).then_some(TryRead::Absent)
     }
 
     /// Reads what is there of a piece, and tells which sectors are.
@@ -214,6 +217,11 @@ impl Store {
         if buffers.len() > CHUNK_BYTES || planted::is_active(Bug::TornSector) {
             return false;
         }
+        let end = sector + (buffers.len() as u64 >> self.sector_shift);
+        let piece = self.piece_at(sector..end);
+        if piece.range.end == end && self.try_overwrite(&piece, buffers) {
+            return true;
+        }
         let mut reader = buffers.reader();
         let mut pieces = self.pieces(sector, buffers.len());
         match [pieces.next(), pieces.next()] {
@@ -221,6 +229,19 @@ impl Store {
             [Some(piece), None] => self.write_piece(&piece, &mut reader).is_ok(),
             [Some(first), Some(second)] => self.write_both(&first, &second, &mut reader).is_ok(),
         }
+    }
+
+    /// Writes over a piece of which all is data: then only that changes. Returns whether it did.
+    #[inline]
+    fn try_overwrite(&self, piece: &Piece, buffers: &RequestBuffers<'_>) -> bool {
+        let Some(place) = self.places.get(piece.chunk) else {
+            return false;
+        };
+        let mut slot = place.write();
+        self.check_end(piece.range.end).is_ok()
+            && slot
+                .data_mut(piece.sectors.clone())
+                .is_some_and(|data| buffers.reader().read(data).is_ok())
     }
 
     /// Writes two pieces, the first of which comes first, or neither. Nobody else locks two slots.

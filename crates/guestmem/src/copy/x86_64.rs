@@ -10,8 +10,10 @@
 //! `rep movsb` takes over where the target is not in a near cache, because it overwrites whole lines without fetching what they held. Of
 //! memory of our own, a store's, that is to be expected from 2 KiB on: a random page of a large RAM disk took 194 ns that way and 223 by
 //! vectors, and 261 against 340 amid locks, which wait for stores (in the nearest cache, 29 against 23). A request's memory has mostly been
-//! used a moment ago: there it pays from 16 KiB on.
+//! used a moment ago: there it pays from 16 KiB on. Other alignments cost little, but for a target that lies less than a line behind the source, when
+//! both are taken within a page: 64 KiB took 3.9 us then, and 2.8 by vectors.
 
+use crate::PAGE_SIZE_BYTES;
 use std::arch::asm;
 use std::arch::is_x86_feature_detected;
 
@@ -27,7 +29,7 @@ const STRING_BYTES_MIN_SHARED: usize = 16 << 10;
 /// As [`copy`], to memory of our own.
 ///
 /// # Safety
-/// `from` may be read for `len` bytes, by atomic accesses; `to` is ours to write for as many.
+/// `from` may be read for `len` bytes, by atomic accesses; `to` is ours to write for as many and does not overlap.
 pub(super) unsafe fn read(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller vouches for `len` bytes on both sides.
     unsafe { copy_or_move_string(to, from, len, STRING_BYTES_MIN_OWN) }
@@ -36,19 +38,21 @@ pub(super) unsafe fn read(to: *mut u8, from: *const u8, len: usize) {
 /// As [`copy`], from memory of our own.
 ///
 /// # Safety
-/// `to` may be written for `len` bytes, by atomic accesses; `from` is unchanging for as many.
+/// `to` may be written for `len` bytes, by atomic accesses; `from` is unchanging for as many, and does not overlap.
 pub(super) unsafe fn write(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller vouches for `len` bytes on both sides.
     unsafe { copy_or_move_string(to, from, len, STRING_BYTES_MIN_SHARED) }
 }
 
 /// # Safety
-/// As for [`copy`].
+/// As for [`copy`]; the two do not overlap.
 #[inline]
 unsafe fn copy_or_move_string(to: *mut u8, from: *const u8, len: usize, string_min: usize) {
     // SAFETY: the caller vouches for `len` bytes on both sides.
     unsafe {
-        if len >= string_min && is_x86_feature_detected!("ermsb") {
+        let behind = to.addr().wrapping_sub(from.addr()) % PAGE_SIZE_BYTES;
+        let is_slow = (1..LINE_BYTES).contains(&behind);
+        if len >= string_min && !is_slow && is_x86_feature_detected!("ermsb") {
             copy_string(to, from, len);
         } else {
             copy(to, from, len);
@@ -316,7 +320,7 @@ unsafe fn copy_sse2(to: *mut u8, from: *const u8, len: usize) {
 }
 
 /// # Safety
-/// As for [`copy`].
+/// As for [`copy`]; the two do not overlap.
 #[inline]
 unsafe fn copy_string(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: moves `len` bytes, for which the caller vouches; the direction flag is clear, as it is at every call.
