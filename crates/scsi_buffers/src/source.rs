@@ -72,6 +72,7 @@ impl<'a> Source<'a> {
     }
 
     /// The first piece of `len` bytes (not 0) that begin at `offset` inside entry `index`.
+    #[inline]
     pub(crate) fn piece(
         &self,
         index: usize,
@@ -84,28 +85,38 @@ impl<'a> Source<'a> {
             Source::Static(list) => Ok(list.segments[index].subsegment(offset, len)),
             Source::Bounce(memory) => Ok(memory.segment().subsegment(offset, len)),
             Source::Guest(memory, list) => {
-                let range = list.ranges[index];
-                // The guest knows the range it described, not the piece of it where that broke.
-                let out_of_range = AccessError::OutOfRange {
-                    address: range.address,
-                    len: range.len as u64,
-                };
-                let address = range
-                    .address
-                    .checked_add(offset as u64)
-                    .ok_or(out_of_range)?;
-                let mut segments = match direction {
-                    Direction::ReadOnly => memory.segments(address, len),
-                    Direction::ReadWrite => memory.writable_segments(address, len),
-                };
-                let first = segments
-                    .next()
-                    .expect("a range of at least one byte has a piece");
-                first.map_err(|error| match error {
-                    AccessError::OutOfRange { .. } => out_of_range,
-                    other => other,
-                })
+                guest_piece(memory, list.ranges[index], offset, len, direction)
             }
         }
     }
+}
+
+/// The first piece of `len` bytes (not 0) that begin at `offset` inside a range.
+fn guest_piece(
+    memory: &GuestMemory,
+    range: GuestRange,
+    offset: usize,
+    len: usize,
+    direction: Direction,
+) -> Result<Segment<'_>, AccessError> {
+    // The guest knows the range it described, not the piece of it where that broke.
+    let out_of_range = AccessError::OutOfRange {
+        address: range.address,
+        len: range.len as u64,
+    };
+    let address = range
+        .address
+        .checked_add(offset as u64)
+        .ok_or(out_of_range)?;
+    let mut segments = match direction {
+        Direction::ReadOnly => memory.segments(address, len),
+        Direction::ReadWrite => memory.writable_segments(address, len),
+    };
+    let first = segments
+        .next()
+        .expect("a range of at least one byte has a piece");
+    first.map_err(|error| match error {
+        AccessError::OutOfRange { .. } => out_of_range,
+        other => other,
+    })
 }
