@@ -81,7 +81,7 @@ impl InFlight {
     #[inline]
     pub fn begin(&self) -> Counted<'_> {
         Counted {
-            counter: self.counter(self.count()),
+            counter: self.count().1,
             in_flight: self,
         }
     }
@@ -89,7 +89,7 @@ impl InFlight {
     /// Counts an operation that begins now.
     pub fn begin_owned(self: &Arc<Self>) -> OwnedCounted {
         OwnedCounted {
-            place: self.count(),
+            place: self.count().0,
             in_flight: Arc::clone(self),
         }
     }
@@ -140,18 +140,18 @@ impl InFlight {
     }
 
     #[inline]
-    fn count(&self) -> Place {
+    fn count(&self) -> (Place, &AtomicUsize) {
         loop {
             let epoch = self.epoch.load(SeqCst);
-            if let Some(place) = self.count_in(epoch) {
-                return place;
+            if let Some(counted) = self.count_in(epoch) {
+                return counted;
             }
         }
     }
 
     /// Counts an operation under `epoch`, unless that is over (I2).
     #[inline]
-    fn count_in(&self, epoch: usize) -> Option<Place> {
+    fn count_in(&self, epoch: usize) -> Option<(Place, &AtomicUsize)> {
         let shard = self.shards.my_index();
         let place = Place { shard, epoch };
         let counter = self.counter(place);
@@ -160,7 +160,7 @@ impl InFlight {
             self.uncount(counter);
             return None;
         }
-        Some(place)
+        Some((place, counter))
     }
 
     #[inline]

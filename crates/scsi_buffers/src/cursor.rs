@@ -97,6 +97,11 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         // Nearly every call stays in one segment: then one look is check and answer.
+        if let Some(segment) = self.source.in_only_segment(self.position, len) {
+            self.step(0, len);
+            each(segment, 0..len);
+            return Ok(());
+        }
         let (first, index) = self.peek(len, direction)?;
         if first.len() == len {
             self.step(index, len);

@@ -71,6 +71,18 @@ impl<'a> Source<'a> {
         matches!(self, Source::Guest(..))
     }
 
+    /// The `len` bytes from `offset` on, which must be there, of what is a single segment.
+    #[inline]
+    pub(crate) fn in_only_segment(&self, offset: usize, len: usize) -> Option<Segment<'a>> {
+        match self {
+            Source::Borrowed(HostList {
+                segments: [segment],
+                ..
+            }) => Some(segment.subsegment(offset, len)),
+            _ => None,
+        }
+    }
+
     /// The first piece of `len` bytes (not 0) that begin at `offset` inside entry `index`.
     #[inline]
     pub(crate) fn piece(
