@@ -34,7 +34,8 @@ pub struct FileDiskOptions {
     pub io_uring: bool,
     /// Whether all writes are handed over to io_uring or to a thread that might wait, also where hardly any does: short writes through the
     /// page cache of a file system that cannot be told not to wait. Otherwise the thread that polls makes them, as long as they take no
-    /// longer than a poll may; it then waits now and then, a twentieth of the time at most.
+    /// longer on average than a poll may. In writes that take longer than a tick of the kernel's coarse clock (1 to 10 ms), the threads
+    /// that use the disk spend, of any time, a twentieth, 50 ms, and the one write that made it too much, however long that takes.
     pub hand_over_writes: bool,
 }
 
