@@ -10,8 +10,9 @@ use crate::{FileDisk, FileDiskOptions};
 use disk_backend::{Disk, DiskError, DiskIo};
 use futures_lite::future::{block_on, poll_once};
 use guestmem::GuestMemory;
+use posio::{Durability, Mode, Outcome, TransferError};
 use range_lock::RangeGuard;
-use scsi_buffers::{HostBuffers, OwnedRequestBuffers};
+use scsi_buffers::{HostBuffers, OwnedRequestBuffers, RequestBuffers};
 use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
@@ -19,6 +20,27 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 const SECTOR_SIZE: usize = 512;
+
+/// Has the kernel take less of a write that may not wait than it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Obstacle {
+    taken_bytes_max: Option<usize>,
+}
+
+impl Obstacle {
+    pub(crate) fn cut_short(
+        &self,
+        shared: &Shared,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Option<Result<Outcome, TransferError>> {
+        let done = self.taken_bytes_max?.min(buffers.len());
+        let taken = buffers.subrange(0, done);
+        let file = shared.image.file();
+        let outcome = posio::write_at(file, &taken, offset, Mode::Wait, Durability::Cached);
+        Some(outcome.map(|_| Outcome::WouldBlock { done }))
+    }
+}
 
 /// A new disk of 1 MiB, on a medium, and the folder that goes with it.
 fn file_disk() -> (TempDir, FileDisk) {
@@ -496,4 +518,25 @@ fn copies_of_borrowed_memory_are_bounded_and_nobody_waits_for_anothers() {
         &disk,
     ));
     assert_eq!(in_use.expect("it is there"), 1 << 20);
+}
+
+#[test]
+fn a_write_is_made_once_also_if_the_kernel_cuts_it_short() {
+    // At the edge of a sector, inside one, and at none.
+    for taken_bytes_max in [512, 700, 0] {
+        let (_folder, mut disk) = file_disk();
+        let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
+        shared.obstacle.taken_bytes_max = Some(taken_bytes_max);
+        let content: Vec<u8> = (0..4096_u32).map(|at| (at / 3) as u8).collect();
+        let is_written = disk.try_write(&HostBuffers::from_ref(&content).buffers(), 8, false);
+        assert_eq!(is_written, taken_bytes_max > 0);
+        let file = std::fs::read(&disk.shared.image.path).expect("it is there");
+        let expected = match is_written {
+            true => content,
+            false => vec![0; 4096],
+        };
+        assert!(file[4096..8192] == expected, "{taken_bytes_max}");
+        let range = disk.shared.try_claim(4096..8192, Intent::Change);
+        assert!(range.is_held(), "it is free again");
+    }
 }

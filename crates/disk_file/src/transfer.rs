@@ -156,13 +156,7 @@ impl Shared {
             return self.write_here(buffers, offset);
         }
         self.check_inside(&byte_range(offset, buffers))?;
-        let outcome = posio::write_at(
-            self.image.file(),
-            buffers,
-            offset,
-            Mode::NoWait,
-            Durability::Cached,
-        );
+        let outcome = self.call_write_without_waiting(buffers, offset);
         self.flusher.note_change();
         if matches!(outcome, Ok(Outcome::Complete)) {
             self.counters.add_write_at_once(buffers.len());
@@ -177,6 +171,24 @@ impl Shared {
                 self.write_here(buffers, offset)
             }
         }
+    }
+
+    fn call_write_without_waiting(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Result<Outcome, TransferError> {
+        #[cfg(test)]
+        if let Some(outcome) = self.obstacle.cut_short(self, buffers, offset) {
+            return outcome;
+        }
+        posio::write_at(
+            self.image.file(),
+            buffers,
+            offset,
+            Mode::NoWait,
+            Durability::Cached,
+        )
     }
 
     /// Writes all of it, if that will hardly wait, and else nothing; returns how many bytes that was.
@@ -315,8 +327,8 @@ impl FileDisk {
 
     /// As [`DiskIo::try_write`](disk_backend::DiskIo::try_write), for what is not to be durable: nothing is known of the request.
     ///
-    /// Only inside one page, which the kernel takes wholly or not at all. What it has taken of a longer write cannot be taken back,
-    /// should it not take the rest.
+    /// Only inside one page, which the kernel nearly always takes wholly or not at all. What it has taken cannot be taken back; should it
+    /// not take the rest, that is written as well, even if it waits, before anybody else gets the range (C2).
     pub(crate) fn write_if_at_once(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         let shared = &self.shared;
         let Some(range) = shared.range_of_sectors(buffers, sector, u64::from(PAGE_BYTES)) else {
@@ -332,7 +344,19 @@ impl FileDisk {
         let Some(_guard) = shared.locks.try_write(range.clone()) else {
             return false;
         };
-        matches!(shared.write_at_once(buffers, range.start), Ok(done) if done == buffers.len())
+        match shared.write_at_once(buffers, range.start) {
+            Ok(done) if done == buffers.len() => true,
+            Ok(0) | Err(_) => false,
+            Ok(done) => {
+                let rest = buffers.subrange(done, buffers.len() - done);
+                // If it fails, so will the other way, which says how.
+                let is_done = shared.write(&rest, range.start + done as u64).is_ok();
+                if is_done {
+                    shared.counters.add_other_write(buffers.len());
+                }
+                is_done
+            }
+        }
     }
 
     pub(crate) async fn write(
