@@ -2,7 +2,7 @@
 
 use crate::OpenError;
 use crate::counters::Count;
-use crate::flush::{Flusher, SyncPlace};
+use crate::flush::{FlushFailed, Flusher, Reach, SyncPlace};
 use crate::image::Image;
 use crate::properties::{ImageKind, Properties};
 use crate::shared::Shared;
@@ -74,7 +74,10 @@ impl FileDisk {
         };
         let flusher = Flusher::new(place, {
             let image = Arc::clone(&image);
-            move || image.file().sync_data()
+            move |reach| match reach {
+                Reach::Data => image.file().sync_data(),
+                Reach::DataAndTime => image.file().sync_all(),
+            }
         });
         Ok(Self {
             shared: Arc::new(Shared::new(image, flusher)),
@@ -101,7 +104,11 @@ impl FileDisk {
         if !wanted {
             return Ok(());
         }
-        self.shared.flusher.flush().await.map_err(|failed| {
+        self.flushed(self.shared.flusher.flush().await)
+    }
+
+    fn flushed(&self, outcome: Result<(), FlushFailed>) -> Result<(), DiskError> {
+        outcome.map_err(|failed| {
             self.shared.counters.add(Count::FlushFailures, 1);
             DiskError::Io(failed.into())
         })
@@ -244,7 +251,11 @@ impl DiskIo for FileDisk {
     }
 
     async fn close(&self) -> Result<(), DiskError> {
-        self.sync_cache().await
+        if self.image().is_read_only {
+            return Ok(());
+        }
+        self.shared.counters.add(Count::Flushes, 1);
+        self.flushed(self.shared.flusher.flush_for_good().await)
     }
 
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {

@@ -70,7 +70,7 @@ fn unflushable_disk() -> (TempDir, Disk) {
     drop(disk);
     let image =
         Arc::new(Image::open(&path, &FileDiskOptions::default()).expect("it was just closed"));
-    let flusher = Flusher::new(SyncPlace::InPool, || {
+    let flusher = Flusher::new(SyncPlace::InPool, |_| {
         Err(io::Error::from_raw_os_error(nix::libc::EIO))
     });
     let disk = FileDisk {
@@ -444,7 +444,7 @@ fn unwatched_disk() -> (TempDir, FileDisk, clock::SimulatedTime) {
     let path = disk.shared.image.path.clone();
     drop(disk);
     let image = Image::open(&path, &FileDiskOptions::default()).expect("it was just closed");
-    let mut shared = Shared::new(Arc::new(image), Flusher::new(SyncPlace::AtOnce, || Ok(())));
+    let mut shared = Shared::new(Arc::new(image), Flusher::new(SyncPlace::AtOnce, |_| Ok(())));
     shared.watch = None;
     let (clock, time) = clock::Clock::simulated();
     shared.clock.set(clock).expect("nobody has used it");
