@@ -4,8 +4,8 @@
 //! and handing that over to a thread takes far longer. But any may: for room in the cache, for the journal. So an account is kept of
 //! the time that the writes take, by the kernel's coarse clock, which is nearly free and moves every few milliseconds.
 //!
-//! - A write during which it moves twice has taken more than a tick: that was no copying. It is charged with the most that it can have
-//!   taken, and such writes have a twentieth of the time, and 50 ms at once. After more, all are handed over until a twentieth of the
+//! - A write during which it moves twice has taken more than a tick: that was no copying. One that takes two ticks surely is such. It is
+//!   charged with the most that it can have taken, and such writes have a twentieth of the time, and 50 ms at once. After more, all are handed over until a twentieth of the
 //!   time is enough again. So of any stretch of time, all threads together spend no more in such writes than a twentieth, 50 ms,
 //!   and, in each thread, the one write that was too much, whose length nobody can know before.
 //! - Shorter ones cannot be told from those that copy, one by one. They are charged a tick or nothing: over many, that is the time they took.
