@@ -1,5 +1,6 @@
 //! What only the inside can arrange: ranges in use, flushes that fail.
 
+use crate::counters::Count;
 use crate::flush::{Flusher, SyncPlace};
 use crate::image::Image;
 use crate::pool;
@@ -520,13 +521,22 @@ fn copies_of_borrowed_memory_are_bounded_and_nobody_waits_for_anothers() {
     assert_eq!(in_use.expect("it is there"), 1 << 20);
 }
 
+/// As [`file_disk`], written by whoever asks, and with a kernel that takes no more than this of a write that may not wait.
+fn disk_that_cuts_short(taken_bytes_max: usize) -> (TempDir, FileDisk) {
+    let (folder, disk) = file_disk();
+    let path = disk.shared.image.path.clone();
+    drop(disk);
+    let mut disk = FileDisk::open(&path, &FileDiskOptions::default()).expect("it was just closed");
+    let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
+    shared.obstacle.taken_bytes_max = Some(taken_bytes_max);
+    (folder, disk)
+}
+
 #[test]
 fn a_write_is_made_once_also_if_the_kernel_cuts_it_short() {
     // At the edge of a sector, inside one, and at none.
     for taken_bytes_max in [512, 700, 0] {
-        let (_folder, mut disk) = file_disk();
-        let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
-        shared.obstacle.taken_bytes_max = Some(taken_bytes_max);
+        let (_folder, disk) = disk_that_cuts_short(taken_bytes_max);
         let content: Vec<u8> = (0..4096_u32).map(|at| (at / 3) as u8).collect();
         let is_written = disk.try_write(&HostBuffers::from_ref(&content).buffers(), 8, false);
         assert_eq!(is_written, taken_bytes_max > 0);
@@ -539,4 +549,34 @@ fn a_write_is_made_once_also_if_the_kernel_cuts_it_short() {
         let range = disk.shared.try_claim(4096..8192, Intent::Change);
         assert!(range.is_held(), "it is free again");
     }
+}
+
+#[test]
+fn what_the_kernel_cuts_short_is_waited_for_by_others_where_writes_are_handed_over() {
+    let (_folder, mut disk) = file_disk();
+    let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
+    shared.obstacle.taken_bytes_max = Some(700);
+    let content: Vec<u8> = (0..4096_u32).map(|at| (at / 3) as u8).collect();
+    let source = HostBuffers::from_ref(&content);
+    assert!(!disk.try_write(&source.buffers(), 8, false));
+    let file = std::fs::read(&disk.shared.image.path).expect("it is there");
+    assert!(file[4096..8192] == [0; 4096], "nothing was changed");
+    block_on(disk.write_vectored(&source.buffers(), 8, false)).expect("it writes");
+    let file = std::fs::read(&disk.shared.image.path).expect("it is there");
+    assert!(file[4096..8192] == content);
+}
+
+#[test]
+fn what_was_tried_is_not_tried_again() {
+    let (_folder, disk) = disk_that_cuts_short(0);
+    let shared = Arc::clone(&disk.shared);
+    let disk = Disk::new(disk).expect("valid metadata");
+    let calls = || shared.counters.get(Count::OtherFileWrites);
+    let content = [1; 4096];
+    let source = HostBuffers::from_ref(&content);
+    block_on(disk.write_vectored(&source.buffers(), 8, false)).expect("it writes");
+    assert_eq!(calls(), 2, "one that does not wait, one that does");
+    // It was not tried before.
+    block_on(disk.write_vectored(&source.buffers(), 8, true)).expect("it writes");
+    assert_eq!(calls(), 4);
 }
