@@ -1,7 +1,7 @@
 //! What only the inside can arrange: ranges in use, flushes that fail.
 
 use crate::counters::Count;
-use crate::flush::{Flusher, SyncPlace};
+use crate::flush::{Flusher, Reach, SyncPlace};
 use crate::image::Image;
 use crate::pool;
 use crate::shared::Shared;
@@ -64,20 +64,25 @@ fn file_disks() -> [(TempDir, FileDisk); 2] {
     [file_disk(), (folder, disk)]
 }
 
-/// The same, whose every flush fails.
-fn unflushable_disk() -> (TempDir, Disk) {
+/// The same, whose flushes end as this says.
+fn disk_flushed_by(
+    sync: impl Fn(Reach) -> io::Result<()> + Send + Sync + 'static,
+) -> (TempDir, Disk) {
     let (folder, disk) = file_disk();
     let path = disk.shared.image.path.clone();
     drop(disk);
     let image =
         Arc::new(Image::open(&path, &FileDiskOptions::default()).expect("it was just closed"));
-    let flusher = Flusher::new(SyncPlace::InPool, |_| {
-        Err(io::Error::from_raw_os_error(nix::libc::EIO))
-    });
+    let flusher = Flusher::new(SyncPlace::InPool, sync);
     let disk = FileDisk {
         shared: Arc::new(Shared::new(image, flusher)),
     };
     (folder, Disk::new(disk).expect("valid metadata"))
+}
+
+/// The same, whose every flush fails.
+fn unflushable_disk() -> (TempDir, Disk) {
+    disk_flushed_by(|_| Err(io::Error::from_raw_os_error(nix::libc::EIO)))
 }
 
 fn sector_of(byte: u8) -> [u8; SECTOR_SIZE] {
@@ -579,4 +584,22 @@ fn what_was_tried_is_not_tried_again() {
     // It was not tried before.
     block_on(disk.write_vectored(&source.buffers(), 8, true)).expect("it writes");
     assert_eq!(calls(), 4);
+}
+
+#[test]
+fn the_first_flush_and_the_one_that_closes_reach_the_time_of_the_last_change() {
+    let (seen, calls) = std::sync::mpsc::channel();
+    let (_folder, disk) = disk_flushed_by(move |reach| {
+        seen.send(reach).expect("the test looks");
+        Ok(())
+    });
+    let sector = sector_of(1);
+    let source = HostBuffers::from_ref(&sector);
+    let write = |fua| block_on(disk.write_vectored(&source.buffers(), 0, fua)).expect("it writes");
+    write(true);
+    write(true);
+    write(false);
+    block_on(disk.close()).expect("it closes");
+    let calls: Vec<_> = calls.try_iter().collect();
+    assert_eq!(calls, [Reach::DataAndTime, Reach::Data, Reach::DataAndTime]);
 }
