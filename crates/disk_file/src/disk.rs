@@ -2,7 +2,7 @@
 
 use crate::OpenError;
 use crate::counters::Count;
-use crate::flush::{Flusher, SyncPlace};
+use crate::flush::{FlushFailed, Flusher, Reach, SyncPlace};
 use crate::image::Image;
 use crate::properties::{ImageKind, Properties};
 use crate::shared::Shared;
@@ -34,7 +34,12 @@ pub struct FileDiskOptions {
     pub io_uring: bool,
     /// Whether all writes are handed over to io_uring or to a thread that might wait, also where hardly any does: short writes through the
     /// page cache of a file system that cannot be told not to wait. Otherwise the thread that polls makes them, as long as they take no
-    /// longer than a poll may; it then waits now and then, a twentieth of the time at most.
+    /// longer on average than a poll may. In writes that wait, and take two ticks of the kernel's coarse clock or more (2 to 20 ms, as it
+    /// was built), the threads that use the disk together spend, of any time, a twentieth, 50 ms, and in each thread the one write that made it too
+    /// much, however long that takes.
+    ///
+    /// Needed where a write can wait for something that the thread that polls must do: a file on a file system, or on a device under it,
+    /// that this thread serves. Block devices, and file systems that are known to be served by others, are handed over anyway.
     pub hand_over_writes: bool,
 }
 
@@ -73,7 +78,10 @@ impl FileDisk {
         };
         let flusher = Flusher::new(place, {
             let image = Arc::clone(&image);
-            move || image.file().sync_data()
+            move |reach| match reach {
+                Reach::Data => image.file().sync_data(),
+                Reach::DataAndTime => image.file().sync_all(),
+            }
         });
         Ok(Self {
             shared: Arc::new(Shared::new(image, flusher)),
@@ -100,7 +108,11 @@ impl FileDisk {
         if !wanted {
             return Ok(());
         }
-        self.shared.flusher.flush().await.map_err(|failed| {
+        self.flushed(self.shared.flusher.flush().await)
+    }
+
+    fn flushed(&self, outcome: Result<(), FlushFailed>) -> Result<(), DiskError> {
+        outcome.map_err(|failed| {
             self.shared.counters.add(Count::FlushFailures, 1);
             DiskError::Io(failed.into())
         })
@@ -243,7 +255,11 @@ impl DiskIo for FileDisk {
     }
 
     async fn close(&self) -> Result<(), DiskError> {
-        self.sync_cache().await
+        if self.image().is_read_only {
+            return Ok(());
+        }
+        self.shared.counters.add(Count::Flushes, 1);
+        self.flushed(self.shared.flusher.flush_for_good().await)
     }
 
     async fn block_status(&self, sector: u64, count: u64) -> Result<BlockStatus, DiskError> {

@@ -1,4 +1,5 @@
-//! Flushing: one `fdatasync` at a time, each for everybody who asked before it began.
+//! Flushing: one `fdatasync` at a time, each for everybody who asked before it began. Some of them are an `fsync`, which is all that
+//! is said here of `fdatasync` as well.
 //!
 //! Invariants:
 //! - **I1** A request to flush is answered by an `fdatasync` that began after the request came: never by one that was already
@@ -13,6 +14,9 @@
 //!   polling (C4).
 //! - **I6** Whoever has been answered, and drops the disk, has closed the file and unlocked it: the pool gives up its hold on the file
 //!   before it answers.
+//! - **I7** Until one of them has begun after a change, each is an `fsync`, and so is the last one before the disk is closed. The time of the last
+//!   change stands for what is in the file when it is only read, and `fdatasync` does not write it. From the first flush after a change
+//!   on, a power cut leaves none that was there before the disk was opened; and none comes back once the disk is closed.
 
 use crate::pool;
 use disk_backend::in_flight::{InFlight, OwnedCounted};
@@ -22,8 +26,17 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// What makes the file durable; `fdatasync`, unless a test says otherwise.
-type Sync = dyn Fn() -> io::Result<()> + Send + std::marker::Sync;
+/// What makes the file durable; the kernel's call, unless a test says otherwise.
+type Sync = dyn Fn(Reach) -> io::Result<()> + Send + std::marker::Sync;
+
+/// What is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What is needed to read the data back: `fdatasync`.
+    Data,
+    /// The time of the last change as well: `fsync`.
+    DataAndTime,
+}
 
 /// An `fdatasync` failed; what was written since the last good one may be lost.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -77,6 +90,8 @@ struct State {
     /// `changes_completed` as it was when the last good `fdatasync` began; none before the first one, because the file may
     /// have been changed before it was opened.
     changes_synced: Option<u64>,
+    /// The same of the last one that reached the time.
+    times_synced: Option<u64>,
 }
 
 /// A round that is to come, with all that it takes.
@@ -84,6 +99,8 @@ struct Asked {
     round: Arc<Round>,
     counted: OwnedCounted,
     sync: Arc<Sync>,
+    /// As far as anybody has asked.
+    reach: Reach,
 }
 
 /// One `fdatasync`, and those who wait for it.
@@ -96,7 +113,7 @@ struct Round {
 impl Flusher {
     pub(crate) fn new(
         place: SyncPlace,
-        sync: impl Fn() -> io::Result<()> + Send + std::marker::Sync + 'static,
+        sync: impl Fn(Reach) -> io::Result<()> + Send + std::marker::Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             sync: Arc::new(sync),
@@ -145,7 +162,16 @@ impl Flusher {
 
     /// Makes durable what was completed before this call.
     pub(crate) async fn flush(&self) -> Result<(), FlushFailed> {
-        let Some(round) = self.join()? else {
+        self.flush_to(Reach::Data).await
+    }
+
+    /// The same for the last time: with the time of the last change.
+    pub(crate) async fn flush_for_good(&self) -> Result<(), FlushFailed> {
+        self.flush_to(Reach::DataAndTime).await
+    }
+
+    async fn flush_to(&self, reach: Reach) -> Result<(), FlushFailed> {
+        let Some(round) = self.join(reach)? else {
             return Ok(());
         };
         loop {
@@ -161,20 +187,28 @@ impl Flusher {
     }
 
     /// The round that will answer a request that comes now; none if there is nothing to do.
-    fn join(&self) -> Result<Option<Arc<Round>>, FlushFailed> {
+    fn join(&self, reach: Reach) -> Result<Option<Arc<Round>>, FlushFailed> {
         let ledger = &self.ledger;
         let mut state = ledger.state.lock();
         if let Some(failed) = &state.failed {
             return Err(failed.clone());
         }
-        if state.changes_synced == Some(ledger.changes_completed.load(Ordering::Acquire)) {
+        let synced = match reach {
+            Reach::Data => state.changes_synced,
+            Reach::DataAndTime => state.times_synced,
+        };
+        if synced == Some(ledger.changes_completed.load(Ordering::Acquire)) {
             return Ok(None);
         }
         let asked = state.next.get_or_insert_with(|| Asked {
             round: Arc::default(),
             counted: ledger.rounds.begin_owned(),
             sync: Arc::clone(&self.sync),
+            reach,
         });
+        if reach == Reach::DataAndTime {
+            asked.reach = reach;
+        }
         let round = Arc::clone(&asked.round);
         if !state.is_running {
             state.is_running = true;
@@ -204,6 +238,7 @@ impl Ledger {
                 round,
                 counted,
                 sync,
+                reach,
             } = {
                 let mut state = self.state.lock();
                 match state.next.take() {
@@ -214,7 +249,7 @@ impl Ledger {
                     }
                 }
             };
-            let outcome = self.sync_once(&*sync);
+            let outcome = self.sync_once(&*sync, reach);
             drop(sync); // I6
             let is_first = round.outcome.set(outcome).is_ok();
             debug_assert!(is_first, "a round is answered once");
@@ -223,17 +258,24 @@ impl Ledger {
         }
     }
 
-    fn sync_once(&self, sync: &Sync) -> Result<(), FlushFailed> {
+    fn sync_once(&self, sync: &Sync, asked: Reach) -> Result<(), FlushFailed> {
         self.check()?;
+        let reach = match self.state.lock().times_synced {
+            None | Some(0) => Reach::DataAndTime, // I7
+            Some(_) => asked,
+        };
         let changes = self.changes_completed.load(Ordering::Acquire);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.is_syncing.store(true, Ordering::Relaxed);
-        let result = sync();
+        let result = sync(reach);
         self.is_syncing.store(false, Ordering::Relaxed);
         let mut state = self.state.lock();
         match result {
             Ok(()) => {
                 state.changes_synced = Some(changes);
+                if reach == Reach::DataAndTime {
+                    state.times_synced = Some(changes);
+                }
                 Ok(())
             }
             Err(error) => {

@@ -15,7 +15,7 @@
 //!
 //! **Guarantees.** Requests are sector-atomic among each other (C2): range locks of our own, because the kernel lets a read beside
 //! a write of a cached file see both. Reads and writes complete whatever the kernel returns short. A flush and a FUA write are an
-//! `fdatasync` that began after they came. What is in the page cache, or on tmpfs, is served at once, and so are short writes to there, as
+//! `fdatasync` that began after they came; the first after a change, and the one that closes, an `fsync`. What is in the page cache, or on tmpfs, is served at once, and so are short writes to there, as
 //! long as they hardly ever wait ([`FileDiskOptions::hand_over_writes`]); reads and writes that wait go by io_uring, and where there is
 //! none on a pool of threads, as all else does. They hold their range and own their memory to the end, also if their future is
 //! dropped (C9); `drain` waits for them. Unmapped ranges read zero, and holes give their space back.

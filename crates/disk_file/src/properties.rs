@@ -42,7 +42,7 @@ pub(crate) struct Properties {
     pub(crate) size_bytes: u64,
     /// Whether the kernel hears of all changes, as it does not of those that are made to a device, or elsewhere on a network.
     pub(crate) can_be_watched: bool,
-    /// Whether it depends on nobody but this machine.
+    /// Whether a write waits for nobody but this machine's kernel and its devices, as far as can be seen.
     pub(crate) is_local: bool,
     pub(crate) physical_sector_size: u32,
     /// What space is given to a file in.
@@ -99,7 +99,8 @@ impl Properties {
             kind: ImageKind::BlockDevice,
             size_bytes: device_size(file).map_err(OpenError::io(path, "find its size"))?,
             can_be_watched: false,
-            is_local: true,
+            // It may be served by this very thread (NBD, iSCSI, ublk), or lie on a device, or in a file, that is (loop, LVM).
+            is_local: false,
             physical_sector_size: sane_physical_size(physical.into(), sector_size),
             // All its space is there.
             block_bytes: u32::MAX,

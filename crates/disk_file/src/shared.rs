@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) here: Here,
     pub(crate) may_zero_range: Hope,
     pub(crate) may_reserve: Hope,
+    #[cfg(test)]
+    pub(crate) obstacle: crate::tests::Obstacle,
 }
 
 impl Shared {
@@ -81,6 +83,8 @@ impl Shared {
             may_zero_range: Hope::new(image.properties.may_zero_range),
             may_reserve: Hope::new(image.properties.kind != ImageKind::BlockDevice),
             image,
+            #[cfg(test)]
+            obstacle: crate::tests::Obstacle::default(),
         }
     }
 

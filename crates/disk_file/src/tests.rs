@@ -1,6 +1,7 @@
 //! What only the inside can arrange: ranges in use, flushes that fail.
 
-use crate::flush::{Flusher, SyncPlace};
+use crate::counters::Count;
+use crate::flush::{Flusher, Reach, SyncPlace};
 use crate::image::Image;
 use crate::pool;
 use crate::shared::Shared;
@@ -10,8 +11,9 @@ use crate::{FileDisk, FileDiskOptions};
 use disk_backend::{Disk, DiskError, DiskIo};
 use futures_lite::future::{block_on, poll_once};
 use guestmem::GuestMemory;
+use posio::{Durability, Mode, Outcome, TransferError};
 use range_lock::RangeGuard;
-use scsi_buffers::{HostBuffers, OwnedRequestBuffers};
+use scsi_buffers::{HostBuffers, OwnedRequestBuffers, RequestBuffers};
 use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
@@ -19,6 +21,27 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 const SECTOR_SIZE: usize = 512;
+
+/// Has the kernel take less of a write that may not wait than it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Obstacle {
+    taken_bytes_max: Option<usize>,
+}
+
+impl Obstacle {
+    pub(crate) fn cut_short(
+        &self,
+        shared: &Shared,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Option<Result<Outcome, TransferError>> {
+        let done = self.taken_bytes_max?.min(buffers.len());
+        let taken = buffers.subrange(0, done);
+        let file = shared.image.file();
+        let outcome = posio::write_at(file, &taken, offset, Mode::Wait, Durability::Cached);
+        Some(outcome.map(|_| Outcome::WouldBlock { done }))
+    }
+}
 
 /// A new disk of 1 MiB, on a medium, and the folder that goes with it.
 fn file_disk() -> (TempDir, FileDisk) {
@@ -41,20 +64,25 @@ fn file_disks() -> [(TempDir, FileDisk); 2] {
     [file_disk(), (folder, disk)]
 }
 
-/// The same, whose every flush fails.
-fn unflushable_disk() -> (TempDir, Disk) {
+/// The same, whose flushes end as this says.
+fn disk_flushed_by(
+    sync: impl Fn(Reach) -> io::Result<()> + Send + Sync + 'static,
+) -> (TempDir, Disk) {
     let (folder, disk) = file_disk();
     let path = disk.shared.image.path.clone();
     drop(disk);
     let image =
         Arc::new(Image::open(&path, &FileDiskOptions::default()).expect("it was just closed"));
-    let flusher = Flusher::new(SyncPlace::InPool, || {
-        Err(io::Error::from_raw_os_error(nix::libc::EIO))
-    });
+    let flusher = Flusher::new(SyncPlace::InPool, sync);
     let disk = FileDisk {
         shared: Arc::new(Shared::new(image, flusher)),
     };
     (folder, Disk::new(disk).expect("valid metadata"))
+}
+
+/// The same, whose every flush fails.
+fn unflushable_disk() -> (TempDir, Disk) {
+    disk_flushed_by(|_| Err(io::Error::from_raw_os_error(nix::libc::EIO)))
 }
 
 fn sector_of(byte: u8) -> [u8; SECTOR_SIZE] {
@@ -422,7 +450,7 @@ fn unwatched_disk() -> (TempDir, FileDisk, clock::SimulatedTime) {
     let path = disk.shared.image.path.clone();
     drop(disk);
     let image = Image::open(&path, &FileDiskOptions::default()).expect("it was just closed");
-    let mut shared = Shared::new(Arc::new(image), Flusher::new(SyncPlace::AtOnce, || Ok(())));
+    let mut shared = Shared::new(Arc::new(image), Flusher::new(SyncPlace::AtOnce, |_| Ok(())));
     shared.watch = None;
     let (clock, time) = clock::Clock::simulated();
     shared.clock.set(clock).expect("nobody has used it");
@@ -496,4 +524,82 @@ fn copies_of_borrowed_memory_are_bounded_and_nobody_waits_for_anothers() {
         &disk,
     ));
     assert_eq!(in_use.expect("it is there"), 1 << 20);
+}
+
+/// As [`file_disk`], written by whoever asks, and with a kernel that takes no more than this of a write that may not wait.
+fn disk_that_cuts_short(taken_bytes_max: usize) -> (TempDir, FileDisk) {
+    let (folder, disk) = file_disk();
+    let path = disk.shared.image.path.clone();
+    drop(disk);
+    let mut disk = FileDisk::open(&path, &FileDiskOptions::default()).expect("it was just closed");
+    let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
+    shared.obstacle.taken_bytes_max = Some(taken_bytes_max);
+    (folder, disk)
+}
+
+#[test]
+fn a_write_is_made_once_also_if_the_kernel_cuts_it_short() {
+    // At the edge of a sector, inside one, and at none.
+    for taken_bytes_max in [512, 700, 0] {
+        let (_folder, disk) = disk_that_cuts_short(taken_bytes_max);
+        let content: Vec<u8> = (0..4096_u32).map(|at| (at / 3) as u8).collect();
+        let is_written = disk.try_write(&HostBuffers::from_ref(&content).buffers(), 8, false);
+        assert_eq!(is_written, taken_bytes_max > 0);
+        let file = std::fs::read(&disk.shared.image.path).expect("it is there");
+        let expected = match is_written {
+            true => content,
+            false => vec![0; 4096],
+        };
+        assert!(file[4096..8192] == expected, "{taken_bytes_max}");
+        let range = disk.shared.try_claim(4096..8192, Intent::Change);
+        assert!(range.is_held(), "it is free again");
+    }
+}
+
+#[test]
+fn what_the_kernel_cuts_short_is_waited_for_by_others_where_writes_are_handed_over() {
+    let (_folder, mut disk) = file_disk();
+    let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
+    shared.obstacle.taken_bytes_max = Some(700);
+    let content: Vec<u8> = (0..4096_u32).map(|at| (at / 3) as u8).collect();
+    let source = HostBuffers::from_ref(&content);
+    assert!(!disk.try_write(&source.buffers(), 8, false));
+    let file = std::fs::read(&disk.shared.image.path).expect("it is there");
+    assert!(file[4096..8192] == [0; 4096], "nothing was changed");
+    block_on(disk.write_vectored(&source.buffers(), 8, false)).expect("it writes");
+    let file = std::fs::read(&disk.shared.image.path).expect("it is there");
+    assert!(file[4096..8192] == content);
+}
+
+#[test]
+fn what_was_tried_is_not_tried_again() {
+    let (_folder, disk) = disk_that_cuts_short(0);
+    let shared = Arc::clone(&disk.shared);
+    let disk = Disk::new(disk).expect("valid metadata");
+    let calls = || shared.counters.get(Count::OtherFileWrites);
+    let content = [1; 4096];
+    let source = HostBuffers::from_ref(&content);
+    block_on(disk.write_vectored(&source.buffers(), 8, false)).expect("it writes");
+    assert_eq!(calls(), 2, "one that does not wait, one that does");
+    // It was not tried before.
+    block_on(disk.write_vectored(&source.buffers(), 8, true)).expect("it writes");
+    assert_eq!(calls(), 4);
+}
+
+#[test]
+fn the_first_flush_and_the_one_that_closes_reach_the_time_of_the_last_change() {
+    let (seen, calls) = std::sync::mpsc::channel();
+    let (_folder, disk) = disk_flushed_by(move |reach| {
+        seen.send(reach).expect("the test looks");
+        Ok(())
+    });
+    let sector = sector_of(1);
+    let source = HostBuffers::from_ref(&sector);
+    let write = |fua| block_on(disk.write_vectored(&source.buffers(), 0, fua)).expect("it writes");
+    write(true);
+    write(true);
+    write(false);
+    block_on(disk.close()).expect("it closes");
+    let calls: Vec<_> = calls.try_iter().collect();
+    assert_eq!(calls, [Reach::DataAndTime, Reach::Data, Reach::DataAndTime]);
 }

@@ -25,6 +25,15 @@ pub(crate) enum Intent {
     Change,
 }
 
+/// What comes of a write that is not complete at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IfNot {
+    /// It is made anew, and if it failed, that counts and says how.
+    MadeAnew,
+    /// The rest of it is made.
+    GoesOn,
+}
+
 /// A range that work needs.
 #[derive(Debug)]
 pub(crate) enum Claim {
@@ -144,43 +153,65 @@ impl Shared {
     }
 
     /// As [`read_at_once`](Self::read_at_once).
-    fn write_at_once(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
+    fn write_at_once(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+        if_not: IfNot,
+    ) -> Result<usize, DiskError> {
         if self.is_in_memory() {
-            return self.write_whole_at_once(buffers, offset);
+            return self.write_whole_at_once(buffers, offset, if_not);
         }
         // Reserving space may wait, and so does what is direct.
         if self.image.is_direct || self.has_divided_sectors() {
             return Ok(0);
         }
         if !self.may_write_without_waiting.is_alive() {
-            return self.write_here(buffers, offset);
+            return self.write_here(buffers, offset, if_not);
         }
         self.check_inside(&byte_range(offset, buffers))?;
-        let outcome = posio::write_at(
-            self.image.file(),
-            buffers,
-            offset,
-            Mode::NoWait,
-            Durability::Cached,
-        );
+        let outcome = self.call_write_without_waiting(buffers, offset);
         self.flusher.note_change();
         if matches!(outcome, Ok(Outcome::Complete)) {
             self.counters.add_write_at_once(buffers.len());
             return Ok(buffers.len());
         }
-        self.counters.add_file_write(&outcome, buffers.len());
+        self.count_file_write(&outcome, buffers.len(), if_not);
         match outcome.map_err(|error| self.transfer_error(error))? {
             Outcome::Complete => unreachable!("that was just looked at"),
             Outcome::WouldBlock { done } => Ok(done),
             Outcome::NoWaitUnsupported => {
                 self.may_write_without_waiting.give_up();
-                self.write_here(buffers, offset)
+                self.write_here(buffers, offset, if_not)
             }
         }
     }
 
+    fn call_write_without_waiting(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+    ) -> Result<Outcome, TransferError> {
+        #[cfg(test)]
+        if let Some(outcome) = self.obstacle.cut_short(self, buffers, offset) {
+            return outcome;
+        }
+        posio::write_at(
+            self.image.file(),
+            buffers,
+            offset,
+            Mode::NoWait,
+            Durability::Cached,
+        )
+    }
+
     /// Writes all of it, if that will hardly wait, and else nothing; returns how many bytes that was.
-    fn write_here(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
+    fn write_here(
+        &self,
+        buffers: &RequestBuffers<'_>,
+        offset: u64,
+        if_not: IfNot,
+    ) -> Result<usize, DiskError> {
         let Some(began) = self.here.begin(buffers.len()) else {
             return Ok(0);
         };
@@ -188,7 +219,7 @@ impl Shared {
         if self.flusher.is_syncing() || !self.is_cached_at_ends(&byte_range(offset, buffers)) {
             return Ok(0);
         }
-        let written = self.write_whole_at_once(buffers, offset);
+        let written = self.write_whole_at_once(buffers, offset, if_not);
         self.here
             .end(began, || self.counters.get(Count::WritesAtOnce));
         written
@@ -199,15 +230,37 @@ impl Shared {
         &self,
         buffers: &RequestBuffers<'_>,
         offset: u64,
+        if_not: IfNot,
     ) -> Result<usize, DiskError> {
         let outcome = self.call_write(buffers, offset)?;
-        if matches!(outcome, Ok(Outcome::Complete)) {
-            self.flusher.note_change();
-            self.counters.add_write_at_once(buffers.len());
-            return Ok(buffers.len());
+        self.flusher.note_change();
+        match outcome {
+            Ok(Outcome::Complete) => self.counters.add_write_at_once(buffers.len()),
+            _ => self.count_file_write(&outcome, buffers.len(), if_not),
         }
-        self.after_write(buffers.len(), outcome)
-            .map(|()| buffers.len())
+        self.expect_complete(outcome).map(|()| buffers.len())
+    }
+
+    fn count_file_write(
+        &self,
+        outcome: &Result<Outcome, TransferError>,
+        len: usize,
+        if_not: IfNot,
+    ) {
+        if outcome.is_ok() || if_not == IfNot::GoesOn {
+            self.counters.add_file_write(outcome, len);
+        }
+    }
+
+    /// Whether a write is tried before it is asked for in earnest, by [`FileDisk::write_if_at_once`], unless it is to be durable.
+    ///
+    /// Only inside one page, which the kernel nearly always takes wholly or not at all. What it has taken cannot be taken back; should it
+    /// not take the rest, that is written as well before anybody else gets the range (C2). That may wait, so it is not done where writes
+    /// are handed over.
+    fn is_tried_first(&self, range: &Range<u64>) -> bool {
+        let pages = u64::from(PAGE_BYTES);
+        let is_in_one_page = range.start / pages == (range.end - 1) / pages;
+        is_in_one_page && (self.is_in_memory() || self.image.may_write_here)
     }
 
     /// Whether the pages are in the page cache that `range` covers only in part. Otherwise a write reads them first.
@@ -314,25 +367,33 @@ impl FileDisk {
     }
 
     /// As [`DiskIo::try_write`](disk_backend::DiskIo::try_write), for what is not to be durable: nothing is known of the request.
-    ///
-    /// Only inside one page, which the kernel takes wholly or not at all. What it has taken of a longer write cannot be taken back,
-    /// should it not take the rest.
     pub(crate) fn write_if_at_once(&self, buffers: &RequestBuffers<'_>, sector: u64) -> bool {
         let shared = &self.shared;
         let Some(range) = shared.range_of_sectors(buffers, sector, u64::from(PAGE_BYTES)) else {
             return false;
         };
-        let pages = u64::from(PAGE_BYTES);
-        let is_in_one_page = range.start / pages == (range.end - 1) / pages;
-        let must_wait = shared.image.is_direct && !shared.is_in_memory();
-        if !is_in_one_page || must_wait || shared.image.is_read_only || shared.flusher.has_failed()
+        if !shared.is_tried_first(&range)
+            || shared.image.is_read_only
+            || shared.flusher.has_failed()
         {
             return false;
         }
         let Some(_guard) = shared.locks.try_write(range.clone()) else {
             return false;
         };
-        matches!(shared.write_at_once(buffers, range.start), Ok(done) if done == buffers.len())
+        match shared.write_at_once(buffers, range.start, IfNot::MadeAnew) {
+            Ok(done) if done == buffers.len() => true,
+            Ok(0) | Err(_) => false,
+            Ok(done) => {
+                let rest = buffers.subrange(done, buffers.len() - done);
+                // If it fails, so will the other way, which says how.
+                let is_done = shared.write(&rest, range.start + done as u64).is_ok();
+                if is_done {
+                    shared.counters.add_other_write(buffers.len());
+                }
+                is_done
+            }
+        }
     }
 
     pub(crate) async fn write(
@@ -342,11 +403,12 @@ impl FileDisk {
         fua: bool,
     ) -> Result<(), DiskError> {
         self.shared.check_writable()?;
-        let claim = self
-            .shared
-            .try_claim(byte_range(offset, buffers), Intent::Change);
-        let tried = match claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX {
-            true => self.shared.write_at_once(buffers, offset),
+        let range = byte_range(offset, buffers);
+        let was_tried = !fua && self.shared.is_tried_first(&range);
+        let claim = self.shared.try_claim(range, Intent::Change);
+        let may_try = claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX && !was_tried;
+        let tried = match may_try {
+            true => self.shared.write_at_once(buffers, offset, IfNot::GoesOn),
             false => Ok(0),
         };
         if matches!(tried, Ok(done) if done == buffers.len()) {

@@ -81,6 +81,8 @@ fn a_device_is_read_written_unmapped_and_zeroed() {
     let disk = open(&device.device, &FileDiskOptions::default()).expect("nobody uses it");
     assert_eq!(disk.sector_count(), SIZE_BYTES / 512);
     assert_eq!(common::inspected(&disk, "kind"), "block_device");
+    // Whoever serves it may need the thread that polls.
+    assert_eq!(common::inspected(&disk, "may_write_here"), false);
     let content: Vec<u8> = (0..1_u32 << 20).map(|i| (i / 512 * 5) as u8).collect();
     write(&disk, 8, &content);
     assert!(read(&disk, 8, 2048) == content);

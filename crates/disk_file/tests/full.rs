@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{have, read, report_skipped, try_write, write};
+use common::{have, inspected, read, report_skipped, try_write, write};
 use disk_backend::{Disk, DiskError};
 use disk_file::{FileDisk, FileDiskOptions};
 use futures_lite::future::block_on;
@@ -106,4 +106,20 @@ fn a_disk_without_room_heals_when_space_returns() {
     assert_eq!(read(&disk, 0, 1), [0; 65536]);
     assert_eq!(read(&disk, 1, 1), [9; 65536]);
     assert_eq!(read(&disk, 2, 1), [8; 65536]);
+}
+
+#[test]
+fn a_write_without_room_has_failed_once() {
+    let Some(place) = SmallFileSystem::new(164 << 10) else {
+        return;
+    };
+    let disk = large_disk(&place, 512);
+    // By the page, which is tried first, until there are no more.
+    let refused = (0..100).find_map(|page| try_write(&disk, page * 8, &[7; 4096]).err());
+    assert!(matches!(refused, Some(DiskError::NoSpace)), "{refused:?}");
+    assert_eq!(inspected(&disk, "counters/file/write_failures"), 1);
+    // More than a page.
+    let refused = try_write(&disk, 4096, &[7; 8192]);
+    assert!(matches!(refused, Err(DiskError::NoSpace)), "{refused:?}");
+    assert_eq!(inspected(&disk, "counters/file/write_failures"), 2);
 }

@@ -87,8 +87,9 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
     }
 
     /// Reads as [`read`](Self::read) does, if that takes no waiting, and all of the sectors are present or all are absent. Whatever goes
-    /// wrong, the answer is [`TryRead::WouldBlock`], and [`read`](Self::read) says what. It takes at most some 100 us. A layer that can be
-    /// filled is filled at once, too, by [`WriteNoOverwrite::try_write_no_overwrite`]; without that a miss reads from below twice.
+    /// wrong, the answer is [`TryRead::WouldBlock`], and [`read`](Self::read) says what. It takes at most some 100 us, with few
+    /// exceptions. A layer that can be filled is filled at once, too, by [`WriteNoOverwrite::try_write_no_overwrite`]; without that a miss
+    /// reads from below twice.
     fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
         let _ = (buffers, sector);
         TryRead::WouldBlock

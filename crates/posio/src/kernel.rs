@@ -1,4 +1,4 @@
-//! The two system calls.
+//! The four system calls: reading and writing, one piece of memory and several.
 
 use crate::transfer::{Direction, Kernel};
 use crate::{Durability, Mode};

@@ -26,8 +26,8 @@
 //!
 //! # Why unsafe
 //!
-//! The kernel takes raw vectors, and no safe wrapper takes memory that changes under the call. The two system calls in
-//! `kernel` are all the unsafe code there is.
+//! The kernel takes raw vectors, and no safe wrapper takes memory that changes under the call. The four system calls in
+//! `kernel`, two each way, are all the unsafe code there is.
 #![allow(unsafe_code)]
 
 mod kernel;

@@ -15,6 +15,7 @@ use crate::driver;
 use crate::entry::{Entry, Step};
 pub(crate) use crate::questions::Key;
 use crate::questions::{Entries, NO_KEY, Question, Questions};
+use crate::refused::Said;
 use io_uring::{IoUring, Probe, opcode, squeue};
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
@@ -160,9 +161,9 @@ impl Core {
                 }
                 // A sandbox that was closed after the ring was made, for this thread at least.
                 Err((_, error)) => {
-                    // The other rings will find the same.
-                    static IS_SAID: AtomicBool = AtomicBool::new(false);
-                    if !IS_SAID.swap(true, SeqCst) {
+                    // The other rings mostly find the same.
+                    static SAID: Said = Said::nothing();
+                    if SAID.is_new(&error) {
                         tracing::warn!(%error, "io_uring is refused from now on: requests that have to wait use threads instead");
                     }
                     self.is_refused.store(true, SeqCst);

@@ -18,7 +18,7 @@ fn on_strings() -> Strings {
     let (begin, begun) = channel();
     let (end_with, end) = channel::<io::Result<()>>();
     let end = Mutex::new(end);
-    let flusher = Flusher::new(SyncPlace::InPool, move || {
+    let flusher = Flusher::new(SyncPlace::InPool, move |_| {
         begin.send(()).expect("the test listens");
         end.lock().recv().expect("the test answers")
     });
@@ -197,7 +197,7 @@ fn a_flush_whose_future_is_dropped_holds_nobody_up() {
 #[test]
 fn a_sync_that_does_not_wait_is_done_at_the_first_poll() {
     let outcomes = Mutex::new(vec![Err(io_failure()), Ok(())]);
-    let flusher = Flusher::new(SyncPlace::AtOnce, move || {
+    let flusher = Flusher::new(SyncPlace::AtOnce, move |_| {
         outcomes.lock().pop().expect("two calls")
     });
     let flush_now = || block_on(poll_once(flusher.flush())).expect("at once");
@@ -206,4 +206,76 @@ fn a_sync_that_does_not_wait_is_done_at_the_first_poll() {
     flush_now().expect_err("bad");
     flush_now().expect_err("and stays so");
     assert_eq!(flusher.syncs(), 2);
+}
+
+#[test]
+fn the_time_is_synced_with_the_first_change_and_at_the_end() {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let flusher = Flusher::new(SyncPlace::AtOnce, {
+        let calls = Arc::clone(&calls);
+        move |reach| {
+            calls.lock().push(reach);
+            Ok(())
+        }
+    });
+    let flush = || block_on(flusher.flush()).expect("good");
+    let close = || block_on(flusher.flush_for_good()).expect("good");
+    let called = || std::mem::take(&mut *calls.lock());
+    // Somebody may have changed the file before; but that one has not reached what is changed from now on.
+    flush();
+    assert_eq!(called(), [Reach::DataAndTime]);
+    flusher.note_change();
+    flush();
+    assert_eq!(called(), [Reach::DataAndTime]);
+    close();
+    assert_eq!(called(), [], "that was the last change");
+    for _ in 0..2 {
+        flusher.note_change();
+        flush();
+        assert_eq!(called(), [Reach::Data]);
+    }
+    close();
+    assert_eq!(called(), [Reach::DataAndTime]);
+    close();
+    assert_eq!(called(), []);
+}
+
+#[test]
+fn whoever_closes_beside_a_flush_has_the_time_synced() {
+    let (begin, begun) = channel();
+    let (end_with, end) = channel::<()>();
+    let end = Mutex::new(end);
+    let flusher = Flusher::new(SyncPlace::InPool, move |reach| {
+        begin.send(reach).expect("the test listens");
+        end.lock().recv().expect("the test answers");
+        Ok(())
+    });
+    block_on(async {
+        for round in 0..2 {
+            flusher.note_change();
+            let mut first = pin!(flusher.flush());
+            assert!(poll_once(&mut first).await.is_none());
+            let reach = begun.recv().expect("it begins");
+            let is_first = round == 0;
+            assert_eq!(reach == Reach::DataAndTime, is_first);
+            flusher.note_change();
+            // In either order, they share the next.
+            let mut flush = pin!(flusher.flush());
+            let mut close = pin!(flusher.flush_for_good());
+            if is_first {
+                assert!(poll_once(&mut close).await.is_none());
+                assert!(poll_once(&mut flush).await.is_none());
+            } else {
+                assert!(poll_once(&mut flush).await.is_none());
+                assert!(poll_once(&mut close).await.is_none());
+            }
+            end_with.send(()).expect("it runs");
+            end_with.send(()).expect("it runs");
+            first.await.expect("good");
+            assert_eq!(begun.recv().expect("it begins"), Reach::DataAndTime);
+            flush.await.expect("good");
+            close.await.expect("good");
+        }
+    });
+    assert_eq!(flusher.syncs(), 4);
 }
