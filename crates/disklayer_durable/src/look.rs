@@ -142,6 +142,7 @@ impl Found {
         let block = read_block(store, offset).await?;
         let epoch = self.superblock.epoch;
         let content = decode_page(&block, epoch, stripe, layout);
+        let content = content.believed(&block, self.superblock.sums_after);
         Ok(match self.recovered.images.contains_key(&stripe) {
             true => (offset, content.in_log()),
             false => (offset, content),
