@@ -172,10 +172,11 @@ impl Outcome {
         let Some(loss) = self.loss.as_ref().filter(|loss| !loss.is_none()) else {
             return;
         };
-        eprintln!("platter: {}: salvaging it, and then:", self.name);
-        for line in self.loss_lines(loss) {
-            eprintln!("  {line}");
-        }
+        let lines = self.loss_lines(loss).join("\n  ");
+        output::tell(&format!(
+            "platter: {}: salvaging it, and then:\n  {lines}\n",
+            self.name
+        ));
     }
 
     /// Whether there is anything to do for a repair.
