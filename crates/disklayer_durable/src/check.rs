@@ -160,13 +160,24 @@ impl Core {
             let place = memory.subrange(at << shift, data.len() << shift);
             let known = &known[at..at + data.len()];
             for index in self.failing(&place, begin + u64::from(data.start), known)? {
-                match self.look_again(page, data.start + index).await? {
+                let sector = data.start + index;
+                let look = match self.look_again(page, sector).await {
+                    Err(error) => {
+                        let sectors = sector..sector + 1;
+                        match self.drop_unreadable(page, sectors, &error).await? {
+                            true => return Ok(false),
+                            false => return Err(error),
+                        }
+                    }
+                    Ok(look) => look,
+                };
+                match look {
                     Look::Right(copy) => {
                         let sector = place.subrange((index as usize) << shift, 1 << shift);
                         sector.copy_from(&copy.buffers(false))?;
                     }
                     Look::Wrong(expected) => {
-                        self.mismatch(page, data.start + index, expected)?;
+                        self.mismatch(page, sector, expected)?;
                         return Ok(false);
                     }
                     Look::Changed => return Ok(false),
@@ -254,9 +265,10 @@ impl Core {
         let _change = self.journal.begin_change();
         let sectors = sector..sector + 1;
         let mut inner = page.lock();
-        // It may have been written since, and a copy that is being written through is not for us to throw away.
+        // It may have been written since. A write that is under way has forgotten the checksum when it began (V1): so what is at work there
+        // besides only looks, like this one did.
         let is_same = inner.known(&sectors).first() == Some(&Some(expected));
-        if is_same && inner.work_on(&sectors).is_none() {
+        if is_same {
             inner.clear(sectors, Clear::Evict, true);
             if !self.store.is_read_only() {
                 self.note_dirty(&mut inner, page.stripe);

@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) layout: Layout,
     pub(crate) epoch: u64,
     pub(crate) layer_id: [u8; 16],
+    /// Only a salvage changes it.
+    sums_after: u64,
     role: Role,
     /// Both are changed with `sizing` locked; what is absent is looked at before the mark.
     sector_count: AtomicU64,
@@ -62,6 +64,7 @@ impl Core {
             layout: superblock.layout,
             epoch: superblock.epoch,
             layer_id: superblock.layer_id,
+            sums_after: superblock.sums_after,
             role: superblock.role,
             sector_count: AtomicU64::new(sizes.sector_count),
             shown_below: AtomicU64::new(sizes.shown_below),
@@ -162,10 +165,14 @@ impl Core {
                 None => self.layout.page_offset(stripe),
             };
             let content = match self.read_block(offset).await {
-                Ok(block) => match decode_page(&block, self.epoch, stripe, &self.layout) {
-                    content if image.is_some() => content.in_log(),
-                    content => content,
-                },
+                Ok(block) => {
+                    let content = decode_page(&block, self.epoch, stripe, &self.layout);
+                    let content = content.believed(&block, self.sums_after);
+                    match image {
+                        Some(_) => content.in_log(),
+                        None => content,
+                    }
+                }
                 Err(DiskError::MediumError(..)) if self.is_copy(stripe) => {
                     PageContent::Damaged("the store cannot read it")
                 }

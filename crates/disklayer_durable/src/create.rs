@@ -149,6 +149,7 @@ pub async fn format_with(
         is_in_use: false,
         role: options.role,
         binding: options.binding,
+        sums_after: 0,
     };
     for offset in SUPERBLOCK_OFFSETS {
         write_bytes(store, offset, &superblock.encode()).await?;

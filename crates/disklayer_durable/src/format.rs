@@ -16,7 +16,7 @@ mod tests;
 pub(crate) use entry::{Entry, IMAGES_MAX, blocks};
 pub(crate) use layout::Layout;
 pub use layout::Verify;
-pub(crate) use page::{PageContent, PageImage, decode_page, encode_page};
+pub(crate) use page::{PageContent, PageImage, decode_page, encode_page, sequence_of};
 pub(crate) use states::{State, States};
 pub(crate) use sums::{Marks, Sums, sums_of};
 pub(crate) use superblock::{BadSuperblock, COUNT_MAX, Superblock, are_sizes};

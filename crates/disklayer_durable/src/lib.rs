@@ -54,6 +54,7 @@ mod read;
 mod resize;
 mod resolve;
 mod salvage;
+mod unreadable;
 mod verified;
 
 pub use attach::LazyDurableLayer;

@@ -33,6 +33,8 @@ pub struct Damage {
     pub what: String,
     /// The sectors of the layer that cannot be read: the first, and how many. None if it costs no sector.
     pub sectors: Option<(u64, u64)>,
+    /// Whether it is data that is lost, and the record of it is not: then a [salvage](crate::salvage()) has nothing to do with it.
+    pub is_data: bool,
 }
 
 /// What a check has found.
@@ -142,6 +144,7 @@ impl Found {
         let block = read_block(store, offset).await?;
         let epoch = self.superblock.epoch;
         let content = decode_page(&block, epoch, stripe, layout);
+        let content = content.believed(&block, self.superblock.sums_after);
         Ok(match self.recovered.images.contains_key(&stripe) {
             true => (offset, content.in_log()),
             false => (offset, content),
@@ -247,6 +250,7 @@ pub async fn check(
                 offset: end - BLOCK_BYTES as u64,
                 what,
                 sectors: Some((first, lost)),
+                is_data: false,
             });
             break;
         }
@@ -255,6 +259,7 @@ pub async fn check(
                 offset,
                 what: format!("the page of stripe {stripe} is damaged: {why}"),
                 sectors: Some(found.sectors(stripe)),
+                is_data: false,
             }),
             (_, content) => {
                 let image = image_of(content, &found);
@@ -285,6 +290,7 @@ pub async fn check(
             offset: have,
             what,
             sectors: Some(found.sectors(found.stripe_count() - 1)),
+            is_data: false,
         });
     }
     if !report.damage.is_empty() {
@@ -304,6 +310,7 @@ async fn superblock_damage(store: &Disk, used: &Superblock) -> Result<Vec<Damage
                 offset,
                 what: format!("a copy of the superblock is of no use: {bad}"),
                 sectors: None,
+                is_data: false,
             }),
             Ok(_) => {}
         }
@@ -394,6 +401,7 @@ async fn verify_run(
                 offset: layout.data_offset(stripe, (sector - begin) as u32),
                 what: what.to_owned(),
                 sectors: Some((sector, 1)),
+                is_data: true,
             }),
         }
     }

@@ -181,6 +181,14 @@ impl Inner {
         busy.filter_map(|busy| busy.work.clone()).next()
     }
 
+    /// Whether nothing else is under way in its sectors.
+    pub(crate) fn has_only(&self, writing: &Writing) -> bool {
+        let others = self.busy.iter().filter(|busy| busy.id != writing.id);
+        !others
+            .map(|busy| &busy.sectors)
+            .any(|sectors| overlap(sectors, &writing.sectors))
+    }
+
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.busy.is_empty()

@@ -3,13 +3,14 @@
 use crate::core::Core;
 use crate::format::State;
 use crate::layer::SECTORS_BETWEEN_YIELDS;
-use crate::page::Inner;
+use crate::page::{Inner, Page};
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use disk_layered::{LayerStatus, SectorMarker, TryRead};
 use guestmem::MemoryWrite;
 use scsi_buffers::RequestBuffers;
 use smallvec::SmallVec;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// So many sectors between two runs of data are read with them, rather than making two requests of it.
 const BRIDGED_SECTORS_MAX: u32 = 16;
@@ -55,7 +56,7 @@ impl Core {
             let offset = ((run.start - sectors.start) as usize) << shift;
             memory.subrange(offset, run.len() << shift)
         };
-        loop {
+        'again: loop {
             let page = self.page(stripe).await?;
             let (runs, clears, known) = {
                 let inner = page.lock();
@@ -70,14 +71,13 @@ impl Core {
                 let is_data = |(state, data): &&(State, Range<u32>)| {
                     *state == State::Data && run.start <= data.start && data.end <= run.end
                 };
-                let data = runs.iter().filter(is_data);
-                if data.clone().count() == 1 {
-                    return Err(error);
-                }
-                // What lies between may never have been written, and is nobody's loss.
-                for (_, data) in data {
-                    let at = self.data_sector(stripe, data.start);
-                    self.store.read_vectored(&place(data), at).await?;
+                let data: SmallVec<[Range<u32>; 4]> = runs
+                    .iter()
+                    .filter(is_data)
+                    .map(|(_, data)| data.clone())
+                    .collect();
+                if !self.read_apart(&page, &data, error, place).await? {
+                    continue 'again;
                 }
             }
             // P5: what was read may have been taken away, and the place used for something else.
@@ -98,6 +98,39 @@ impl Core {
                 place(run).writer().zero(run.len() << shift)?;
             }
             return Ok(runs);
+        }
+    }
+
+    /// Reads runs of data one by one that the store could not read at once. False if some of it was only a copy, and is none any more: then
+    /// it must be looked at again.
+    async fn read_apart<'a>(
+        &self,
+        page: &Arc<Page>,
+        data: &[Range<u32>],
+        error: DiskError,
+        place: impl Fn(&Range<u32>) -> RequestBuffers<'a>,
+    ) -> Result<bool, DiskError> {
+        let mut failed = SmallVec::<[_; 1]>::new();
+        match data {
+            [data] => failed.push((data, error)),
+            // What lies between may never have been written, and is nobody's loss.
+            _ => {
+                for data in data {
+                    let at = self.data_sector(page.stripe, data.start);
+                    let result = self.store.read_vectored(&place(data), at).await;
+                    failed.extend(result.err().map(|error| (data, error)));
+                }
+            }
+        }
+        let mut is_dropped = false;
+        for (data, error) in &failed {
+            is_dropped |= self
+                .drop_unreadable(page, Range::clone(data), error)
+                .await?;
+        }
+        match failed.into_iter().next() {
+            Some((_, error)) if !is_dropped => Err(error),
+            first => Ok(first.is_none()),
         }
     }
 

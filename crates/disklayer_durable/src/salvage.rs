@@ -5,24 +5,23 @@
 //! they were before. A page that is lost in its
 //! place, and nowhere else, is made anew from what its data looks like.
 //!
-//! Invariants: V1, what is written in the place of a page is its latest image that is whole, or, only if no image and no page is left, what
-//! is guessed, and without checksums if it may be old; V2, the superblocks follow one after the other when the pages are durable, and only then the log is written over. So a crash
-//! leaves a layer that is to be salvaged again, with the same result, or one that has been.
+//! Invariants: S1, what is written in the place of a page is its latest image that is whole, which the log keeps, or, only if no image and no page is left, what
+//! is guessed: never is the only copy of something written over. S2, the superblocks follow one after the other when the pages are durable, and only then the log is written over. So a crash
+//! leaves a layer that is to be salvaged again, with the same content then, or one that has been. S3, if anything of the log was lost, no checksum of data from before is believed
+//! any more: data may have been written over since, in an order that nobody remembers. That is a number in the superblocks (`sums_after`), and changes no page.
 
 use crate::core::{Sizes, read_block, write_bytes};
 use crate::create::may_tear;
 use crate::error::OpenError;
-use crate::format::table::PageBytes;
 use crate::format::{
     BLOCK_BYTES, Block, COUNT_MAX, Entry, Layout, PageContent, PageImage, Role, SUPERBLOCK_OFFSETS,
-    State, Superblock, are_sizes, decode_page, encode_page,
+    State, Superblock, are_sizes, decode_page, encode_page, sequence_of,
 };
 use crate::open::{is_later, superblock};
 use disk_backend::{Disk, DiskError};
 use scsi_buffers::HostBuffers;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use zerocopy::FromBytes;
 
 /// How much data is looked at in one request, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -86,8 +85,8 @@ struct Salvage {
     log: Found,
     /// The stripes whose pages are lost.
     lost_pages: Vec<u64>,
-    /// Those of a verified layer that have checksums and may be old.
-    old_pages: Vec<u64>,
+    /// No page has a higher sequence number.
+    sequence: u64,
     loss: Loss,
 }
 
@@ -133,9 +132,9 @@ impl Salvage {
             },
             superblock,
             copy,
+            sequence: log.sequence,
             log,
             lost_pages: Vec::new(),
-            old_pages: Vec::new(),
         };
         for stripe in 0..stripes {
             if progress(stripe, stripes).is_break() {
@@ -145,15 +144,13 @@ impl Salvage {
             let placed = plan.placed(store, stripe).await?;
             // Emptying the log may have begun, and then the page in its place is the latest.
             let logged = plan.log.images.get(&stripe).map(|(sequence, _)| *sequence);
+            plan.sequence = plan.sequence.max(placed.unwrap_or(0));
             match placed.max(logged) {
                 None => {
                     plan.lost_pages.push(stripe);
                     add(&mut plan.loss.guessed, sectors);
                 }
                 Some(sequence) if plan.log.may_be_old(stripe, sequence) => {
-                    if layout.is_verified() {
-                        plan.old_pages.push(stripe);
-                    }
                     add(&mut plan.loss.old, sectors);
                 }
                 Some(_) => {}
@@ -185,14 +182,11 @@ impl Salvage {
         Ok(match decode_page(&block, epoch, stripe, layout) {
             PageContent::Damaged(_) => None,
             PageContent::Never { .. } => Some(0),
-            PageContent::Image(_) => {
-                let page = PageBytes::ref_from_bytes(&block[..]);
-                Some(page.expect("a block has this length").sequence.get())
-            }
+            PageContent::Image(_) => Some(sequence_of(&block)),
         })
     }
 
-    /// V1, V2
+    /// S1, S2, S3
     async fn carry_out(&self, store: &Disk) -> Result<(), OpenError> {
         let layout = &self.superblock.layout;
         // What was found may be what a program wrote that was killed before its flush.
@@ -201,14 +195,11 @@ impl Salvage {
         for (stripe, (_, image)) in self.log.images.range(..have) {
             write_bytes(store, layout.page_offset(*stripe), &image[..]).await?;
         }
-        let sequence = self.log.sequence + 1;
+        let sequence = self.sequence + 1;
         for stripe in &self.lost_pages {
             let guessed = self.guess(store, *stripe).await?;
             let page = encode_page(self.superblock.epoch, *stripe, sequence, &guessed);
             write_bytes(store, layout.page_offset(*stripe), &page).await?;
-        }
-        for stripe in &self.old_pages {
-            self.forget_sums(store, *stripe, sequence).await?;
         }
         store.sync_cache().await?;
         let generation = self.superblock.generation + 1;
@@ -219,6 +210,10 @@ impl Salvage {
             sector_count: self.log.sizes.sector_count,
             shown_below: self.log.sizes.shown_below,
             is_in_use: false,
+            sums_after: match self.log.lost_from {
+                Some(_) if layout.is_verified() => self.sequence,
+                _ => self.superblock.sums_after,
+            },
             ..self.superblock
         };
         for copy in [1 - self.copy, self.copy] {
@@ -230,19 +225,6 @@ impl Salvage {
             write_bytes(store, layout.log_offset(*block), &[0; BLOCK_BYTES]).await?;
         }
         Ok(store.sync_cache().await?)
-    }
-
-    /// Takes the checksums out of a page that may be old, as it now is in its place: its data may be newer than they are.
-    async fn forget_sums(&self, store: &Disk, stripe: u64, sequence: u64) -> Result<(), OpenError> {
-        let layout = &self.superblock.layout;
-        let epoch = self.superblock.epoch;
-        let block = read_block(store, layout.page_offset(stripe)).await?;
-        if let PageContent::Image(mut image) = decode_page(&block, epoch, stripe, layout) {
-            image.sums = PageImage::absent(layout).sums;
-            let page = encode_page(epoch, stripe, sequence, &image);
-            write_bytes(store, layout.page_offset(stripe), &page).await?;
-        }
-        Ok(())
     }
 
     /// What the sectors of a stripe are by the look of them. Of none the checksum is known.
@@ -435,7 +417,9 @@ impl Found {
             at = found.take(&log, at, &entry);
             end = at;
         }
-        if end == first {
+        // What cannot be read where the entries end may have been one more.
+        let may_go_on = found.unreadable.iter().any(|block| *block as usize >= end);
+        if end == first || may_go_on {
             found.unknown_after = Some(found.sequence);
         }
         found

@@ -10,7 +10,8 @@ use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule
 use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
 use disk_sim::{Image, Sim, SimDisk, SimOptions, Step};
 use disklayer_durable::{
-    Condition, DurableLayer, Loss, OpenError, Role, check, format, info, loss, salvage,
+    CheckReport, Condition, DurableLayer, Loss, OpenError, Role, Verify, check, format, info, loss,
+    repair, salvage,
 };
 use fastrand::Rng;
 use futures_lite::future::block_on;
@@ -323,19 +324,11 @@ fn after(image: Image) -> Vec<Option<u8>> {
     found.unwrap()
 }
 
-#[test]
-fn a_power_cut_while_a_layer_is_salvaged_costs_nothing_more() {
-    let (original, expected) = block_on(async {
-        let (store, now, _) = logged().await;
-        // An image, and a page that is nowhere else.
-        flip(&store, 8192 + 6 * 4096 + 50).await;
-        let mut expected = now;
-        expected[10] = None;
-        (bytes_of(&store).await, expected)
-    });
+/// Salvages an image, with the power cut after each step; what is there then is this, salvaged again or not.
+fn cut_everywhere(original: &[u8], expected: &[Option<u8>]) {
     for seed in 0..4 {
         let mut sim = Sim::new(seed);
-        let image = Image::of_disk(&original, 512);
+        let image = Image::of_disk(original, 512);
         let sim_disk = SimDisk::from_image(image, SimOptions::new(1, 512, seed), sim.clock());
         let store = Disk::new(sim_disk.clone()).unwrap();
         sim.spawn("salvage", async move {
@@ -358,6 +351,114 @@ fn a_power_cut_while_a_layer_is_salvaged_costs_nothing_more() {
             );
         }
     }
+}
+
+#[test]
+fn a_power_cut_while_a_layer_is_salvaged_costs_nothing_more() {
+    let (original, expected) = block_on(async {
+        let (store, now, _) = logged().await;
+        // An image, and a page that is nowhere else.
+        flip(&store, 8192 + 6 * 4096 + 50).await;
+        let mut expected = now;
+        expected[10] = None;
+        (bytes_of(&store).await, expected)
+    });
+    cut_everywhere(&original, &expected);
+}
+
+/// A layer that verifies its data. `first` is in its place before the log begins, and the header of the entry of `lost` is.
+async fn verified_and_lost(first: impl AsyncFn(&DurableLayer), lost: (u64, u8)) -> Disk {
+    let store = store(1, 512).await;
+    let mut options = tight(SECTORS, 512);
+    options.log_blocks = Some(LOG_BLOCKS);
+    options.verify = Verify::Data;
+    let layer = layer_on(&store, &options, &few_pages()).await;
+    first(&layer).await;
+    layer.close().await.unwrap();
+    for (sector, byte) in [(9, 1), lost, (17, 3)] {
+        write(&layer, sector, byte).await;
+        layer.sync_cache().await.unwrap();
+    }
+    assert_eq!(info(&store).await.unwrap().log_blocks_used, 6);
+    flip(&store, 8192 + 2 * 4096 + 20).await;
+    store
+}
+
+async fn report(store: &Disk) -> CheckReport {
+    check(store, watched).await.unwrap()
+}
+
+/// Its pages may be old, so their checksums are not believed any more; and a page that is torn for that would be lost, with zeros that hid what lies below.
+#[test]
+fn a_power_cut_while_a_layer_with_checksums_is_salvaged_costs_no_page() {
+    let (original, expected) = block_on(async {
+        let first = async |layer: &DurableLayer| {
+            write(layer, 1, 7).await;
+            layer.unmap(2, 3, false, false).await.unwrap();
+        };
+        let store = verified_and_lost(first, (10, 2)).await;
+        let mut expected = vec![None; SECTORS as usize];
+        (expected[1], expected[9], expected[17]) = (Some(7), Some(1), Some(3));
+        expected[2..5].fill(Some(0));
+        (bytes_of(&store).await, expected)
+    });
+    cut_everywhere(&original, &expected);
+}
+
+#[test]
+fn what_was_written_over_data_whose_record_is_lost_is_no_rot_after_a_salvage() {
+    block_on(async {
+        let first = async |layer: &DurableLayer| {
+            write(layer, 1, 7).await;
+            write(layer, 2, 7).await;
+        };
+        let store = verified_and_lost(first, (1, 8)).await;
+        let lost = salvage(&store, watched).await.unwrap();
+        assert_eq!(lost.old, one(0..16));
+        for round in 0..3 {
+            let found = report(&store).await;
+            assert_eq!((found.condition, found.bad_sectors), (Condition::Clean, 0));
+            assert_eq!(found.verified_sectors, u64::from(round > 0), "{round}");
+            let layer = open(&store).await.unwrap();
+            let now = (
+                read(&layer, 1).await.unwrap(),
+                read(&layer, 2).await.unwrap(),
+            );
+            assert_eq!(now, (Some(8), Some(7)), "{round}");
+            // Superblocks are written, and the page of these is not: it is still the one that may be old.
+            write(&layer, 17, 4).await;
+            layer.close().await.unwrap();
+        }
+        repair(store.clone()).await.unwrap();
+        let found = report(&store).await;
+        assert_eq!((found.verified_sectors, found.unverified_sectors), (4, 0));
+        // Verified again, and no checksum of before the loss is.
+        let data = FIRST_PAGE + 4096;
+        flip(&store, data + 2 * 512).await;
+        let layer = open(&store).await.unwrap();
+        let rotten = read(&layer, 2).await;
+        assert!(matches!(rotten, Err(DiskError::MediumError(..))));
+        assert_eq!(read(&layer, 1).await.unwrap(), Some(8));
+    });
+}
+
+/// Whose images it had is not known, and whether it was whole neither.
+#[test]
+fn an_unreadable_end_of_a_log_that_has_lost_something_before_may_have_had_every_page() {
+    block_on(async {
+        let (store, mut expected, _) = logged().await;
+        flip(&store, 8192 + 4 * 4096 + 20).await;
+        let header = 16 + 8 * 8;
+        let faulty = with_unreadable(&store, header..header + 1).await;
+        let lost = salvage(&faulty, watched).await.unwrap();
+        assert_eq!(lost.log_offset, Some(8192 + 3 * 4096));
+        assert_eq!(lost.old, one(0..24));
+        expected[3] = None;
+        // That of this one was in the lost entry, with a later one of the first stripe, which is lost now.
+        expected[2] = None;
+        let found = content(&open(&store).await.unwrap()).await;
+        assert_eq!(found, expected);
+    });
 }
 
 /// What each sector has ever been, the last first.

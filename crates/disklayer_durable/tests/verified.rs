@@ -2,9 +2,11 @@
 
 mod common;
 
+use clock::Clock;
 use common::{few_pages, layer_on, store, tight};
 use disk_backend::{Disk, DiskError, MediumErrorDetails};
 use disk_contract::{Operation, Script, ScriptedDisk, When};
+use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Rule};
 use disk_layered::{
     DiskLayer, LayerConfiguration, LayerIo, LayeredDisk, SectorBitmap, SectorMarker,
     WriteNoOverwrite,
@@ -17,7 +19,7 @@ use disklayer_ram::{RamDiskLayer, ram_disk};
 use futures_lite::future::{block_on, poll_once};
 use guestmem::GuestMemory;
 use scsi_buffers::{HostBuffers, OwnedRequestBuffers};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -382,16 +384,16 @@ fn a_repair_takes_the_checksums_of_what_a_crash_left() {
 }
 
 /// A stack of a cache over what it is a copy of, which holds 9 everywhere.
-async fn cached(store: &Disk, role: Role, shrink: u64) -> Disk {
-    let lower = ram_disk((SECTORS - shrink) * 512, false).unwrap();
-    let data = vec![9; ((SECTORS - shrink) * 512) as usize];
+async fn cached(store: &Disk, role: Role, verify: Verify) -> Disk {
+    let lower = ram_disk(SECTORS * 512, false).unwrap();
+    let data = vec![9; (SECTORS * 512) as usize];
     let host = HostBuffers::from_ref(&data);
     lower
         .write_vectored(&host.buffers(), 0, false)
         .await
         .unwrap();
     let lazy = LazyDurableLayer::new(store.clone()).with_role(role);
-    let lazy = lazy.forced().that_verifies(Verify::Data);
+    let lazy = lazy.forced().that_verifies(verify);
     let mut cache = LayerConfiguration::new(DiskLayer::new(lazy));
     cache.read_cache = true;
     cache.write_through = role == Role::WriteThrough;
@@ -417,7 +419,7 @@ fn what_rots_in_a_cache_is_had_from_below_and_filled_again() {
             let mut options = verified();
             options.role = role;
             format(&store, &options).await.unwrap();
-            let disk = cached(&store, role, 0).await;
+            let disk = cached(&store, role, Verify::Data).await;
             for sector in 0..4 {
                 assert_eq!(read_disk(&disk, sector).await.unwrap(), 9);
             }
@@ -432,13 +434,125 @@ fn what_rots_in_a_cache_is_had_from_below_and_filled_again() {
             disk.close().await.unwrap();
             drop(disk);
             flip(&store, place(3) + 9).await;
-            let disk = cached(&store, role, 0).await;
+            let disk = cached(&store, role, Verify::Data).await;
             assert_eq!(read_disk(&disk, 3).await.unwrap(), 9);
             assert_eq!(read_disk(&disk, 3).await.unwrap(), 9);
             disk.close().await.unwrap();
             assert_eq!(counts(&report(&store).await), (4, 0, 0));
         });
     }
+}
+
+/// They look at it one after the other; none must wait for those that look after it, or all of them look for ever.
+#[test]
+fn who_finds_rot_in_a_cache_throws_it_away_whoever_else_looks_at_it() {
+    block_on(async {
+        let ram = RamDiskLayer::new(512).unwrap();
+        let layers = vec![LayerConfiguration::new(DiskLayer::new(ram))];
+        let store = ScriptedDisk::new(LayeredDisk::new(false, layers).await.unwrap());
+        let script = store.script().clone();
+        let store = Disk::new(store).unwrap();
+        let mut options = verified();
+        options.role = Role::WriteThrough;
+        let layer = layer_on(&store, &options, &few_pages()).await;
+        write(&layer, 0, 1).await;
+        layer.sync_cache().await.unwrap();
+        flip(&store, place(0)).await;
+        // Each reads once, and the first one looks again.
+        let first_look = script.hold_nth(1, Operation::Read, When::After);
+        let mut first = pin!(read(&layer, 0));
+        assert!(poll_once(first.as_mut()).await.is_none());
+        let mut second = pin!(read(&layer, 0));
+        assert!(poll_once(second.as_mut()).await.is_none());
+        let second_look = script.hold(Operation::Read, When::After);
+        first_look.open();
+        assert!(poll_once(second.as_mut()).await.is_none());
+        assert!(!script.is_pending(), "the second looks now");
+        assert_eq!(poll_once(first.as_mut()).await, Some(None));
+        second_look.open();
+        assert_eq!(second.await, None);
+    });
+}
+
+/// A store that cannot read some of its sectors until they are written.
+async fn with_unreadable(store: &Disk, sectors: Range<u64>) -> Disk {
+    let (faulty, control) =
+        FaultDisk::new(store.clone(), FaultOptions::new(7, Clock::real())).unwrap();
+    let rule = Rule::new(Action::Error(InjectedError::UnrecoveredReadError));
+    let rule = rule.on([disk_fault::Operation::Read]);
+    let rule = rule.sectors(sectors.start, sectors.end - sectors.start);
+    control.add(rule).unwrap();
+    Disk::new(faulty).unwrap()
+}
+
+#[test]
+fn what_the_store_of_a_cache_cannot_read_is_had_from_below_like_what_has_rotted() {
+    for (role, verify) in [
+        (Role::ReadCache, Verify::Data),
+        (Role::ReadCache, Verify::Metadata),
+        (Role::WriteThrough, Verify::Data),
+        (Role::WriteThrough, Verify::Metadata),
+    ] {
+        block_on(async {
+            let plain = store(1, 512).await;
+            let mut options = verified();
+            options.verify = verify;
+            options.role = role;
+            format(&plain, &options).await.unwrap();
+            let disk = cached(&plain, role, verify).await;
+            let mut data = vec![0; 8 * 512];
+            let host = HostBuffers::from_mut(&mut data);
+            disk.read_vectored(&host.buffers(), 0).await.unwrap();
+            disk.close().await.unwrap();
+            drop(host);
+            // Of a run of eight two that lie apart.
+            let lost = place(2) / 512;
+            let faulty = with_unreadable(&plain, lost..lost + 1).await;
+            let faulty = with_unreadable(&faulty, lost + 3..lost + 4).await;
+            let disk = cached(&faulty, role, verify).await;
+            for _ in 0..2 {
+                let host = HostBuffers::from_mut(&mut data);
+                disk.read_vectored(&host.buffers(), 0).await.unwrap();
+                drop(host);
+                assert_eq!(data, [9; 8 * 512]);
+            }
+            disk.close().await.unwrap();
+            // They were filled again, and the others were left alone.
+            let found = report(&plain).await;
+            assert_eq!((found.data_sectors, found.bad_sectors), (8, 0));
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_read_and_is_no_copy_stays_an_error() {
+    block_on(async {
+        for role in [Role::Overlay, Role::WriteThrough] {
+            let plain = store(1, 512).await;
+            let mut options = verified();
+            options.role = role;
+            format(&plain, &options).await.unwrap();
+            let layer = open(&plain).await;
+            layer.resize(20).await.unwrap();
+            layer.resize(SECTORS).await.unwrap();
+            write(&layer, 22, 5).await;
+            write(&layer, 3, 5).await;
+            layer.close().await.unwrap();
+            drop(layer);
+            let faulty = with_unreadable(&plain, place(22) / 512..place(22) / 512 + 1).await;
+            let faulty = with_unreadable(&faulty, place(3) / 512..place(3) / 512 + 1).await;
+            let layer = open(&faulty).await;
+            for _ in 0..2 {
+                let lost = try_read(&layer, 22).await;
+                assert!(matches!(lost, Err(DiskError::MediumError(..))), "{lost:?}");
+            }
+            let below = try_read(&layer, 3).await;
+            match role {
+                Role::Overlay => assert!(matches!(below, Err(DiskError::MediumError(..)))),
+                _ => assert_eq!(below.unwrap(), None),
+            }
+        }
+    });
 }
 
 /// The only copy is never thrown away: that of a sector which the layer below does not have.
@@ -490,7 +604,7 @@ fn what_was_made_otherwise_is_refused_or_emptied() {
         cache.role = Role::ReadCache;
         let emptied = store(1, 512).await;
         format(&emptied, &cache).await.unwrap();
-        let disk = cached(&emptied, Role::ReadCache, 0).await;
+        let disk = cached(&emptied, Role::ReadCache, Verify::Data).await;
         assert_eq!(read_disk(&disk, 1).await.unwrap(), 9);
         let info = info(&emptied).await.unwrap();
         assert_eq!((info.verify, info.stripe_sectors), (Verify::Data, 512));

@@ -1,4 +1,4 @@
-//! Standard output: what the user asked for, as opposed to the log.
+//! Standard output: what the user asked for, as opposed to the log; and what is said beside it.
 
 use crate::exit::Failure;
 use std::io::{self, Write};
@@ -13,6 +13,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .map_err(not_taken)
+}
+
+/// Writes `text` to standard error, if anybody takes it: what is to be known besides the answer.
+pub(crate) fn tell(text: &str) {
+    _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// The failure to write to standard output.

@@ -43,6 +43,18 @@ impl PageImage {
 }
 
 impl PageContent {
+    /// What is believed of it, if checksums of this sequence number and before are not. `block` is what it was in.
+    pub(crate) fn believed(mut self, block: &Block, sums_after: u64) -> Self {
+        if let Self::Image(PageImage {
+            sums: Some(sums), ..
+        }) = &mut self
+            && sequence_of(block) <= sums_after
+        {
+            *sums = Sums::new_like(sums);
+        }
+        self
+    }
+
     /// What it is if the log has it: a whole entry never has an image of what was not written.
     pub(crate) fn in_log(self) -> Self {
         match self {
@@ -95,7 +107,13 @@ fn summed_page(states: &States, sums: &Sums, epoch: u64, stripe: u64, sequence: 
     zerocopy::transmute!(bytes)
 }
 
-/// What a block is as the page of a stripe of a layer like this.
+/// Which entry a page was an image in.
+pub(crate) fn sequence_of(block: &Block) -> u64 {
+    let bytes = PageBytes::ref_from_bytes(block).expect("a block has this length");
+    bytes.sequence.get()
+}
+
+/// What a block is as the page of a stripe of a layer like this; its checksums of data may be older than what is [believed](PageContent::believed).
 pub(crate) fn decode_page(block: &Block, epoch: u64, stripe: u64, layout: &Layout) -> PageContent {
     if block.iter().all(|byte| *byte == 0) {
         return PageContent::Never { is_blank: true };

@@ -84,6 +84,8 @@ pub(crate) struct Superblock {
     pub(crate) is_in_use: bool,
     pub(crate) role: Role,
     pub(crate) binding: Binding,
+    /// Checksums of data in pages of this sequence number, or before, are not believed.
+    pub(crate) sums_after: u64,
 }
 
 /// Why a block is no superblock that can be used.
@@ -134,6 +136,7 @@ impl Superblock {
         bytes.log_sequence = self.log_sequence.into();
         bytes.state = u32::from(self.is_in_use).into();
         bytes.role = (self.role as u32).into();
+        bytes.sums_after = self.sums_after.into();
         match &self.binding {
             Binding::Unknown => bytes.lower_kind = LOWER_UNKNOWN.into(),
             Binding::Nothing => bytes.lower_kind = LOWER_NONE.into(),
@@ -201,6 +204,7 @@ impl Superblock {
                 _ => return Err(BadSuperblock::Field("role")),
             },
             binding: binding(bytes)?,
+            sums_after: bytes.sums_after.get(),
         };
         match superblock.wrong_field() {
             None => Ok(superblock),
@@ -214,6 +218,7 @@ impl Superblock {
             ("generation", self.generation),
             ("log_generation", self.log_generation),
             ("log_sequence", self.log_sequence),
+            ("sums_after", self.sums_after),
         ];
         let too_high = counters.iter().find(|(_, count)| *count > COUNT_MAX);
         let is_size = are_sizes(&self.layout, self.sector_count, self.shown_below);

@@ -29,7 +29,8 @@ pub(crate) struct SuperblockBytes {
     pub(crate) lower_sector_count: U64,
     pub(crate) lower_id: [u8; 16],
     pub(crate) lower_stamp: [u8; 32],
-    pub(crate) unused: [u8; 3908],
+    pub(crate) sums_after: U64,
+    pub(crate) unused: [u8; 3900],
     pub(crate) checksum: U32,
 }
 
@@ -99,7 +100,7 @@ pub(crate) fn rows() -> Vec<(&'static str, &'static str, usize, usize)> {
     }
     let superblock = rows!(SuperblockBytes: magic, version, sector_size, incompatible, compatible, generation, epoch,
         layer_id, sector_count, shown_below, stripe_sectors, log_blocks, log_generation, log_sequence, state, role,
-        lower_kind, lower_sector_size, lower_sector_count, lower_id, lower_stamp, unused, checksum);
+        lower_kind, lower_sector_size, lower_sector_count, lower_id, lower_stamp, sums_after, unused, checksum);
     let entry = rows!(EntryBytes: magic, log_generation, sequence, epoch, sector_count, shown_below, image_count,
         durable_blocks, stripes, checksums, unused, checksum);
     let page = rows!(PageBytes: magic, kind, epoch, stripe, sequence, states, unused, checksum);

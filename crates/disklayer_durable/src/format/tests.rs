@@ -26,6 +26,7 @@ fn superblock() -> Superblock {
             sector_size: 512,
             stamp: ContentStamp::new([4; 32]),
         }),
+        sums_after: 9,
     }
 }
 

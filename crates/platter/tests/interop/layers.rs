@@ -231,6 +231,21 @@ fn data_that_rots_is_an_error_where_the_layer_verifies_it() {
     let where_it_is = ["store_offset", "lost_offset", "lost_bytes"].map(|key| damage[key].clone());
     let lost = 5 * MIB + 5 * 512;
     assert_eq!(where_it_is, [json!(place), json!(lost), json!(512)]);
+    assert_eq!(report["loss"], json!(null), "every record is there");
+    // A salvage would do nothing for it, and is not done: what is lost stays named.
+    let mended = ["check", "--repair", "--accept-loss", "vm.plt"];
+    let mended = layer(folder.path(), &mended);
+    assert_eq!(mended.status.code(), Some(6), "{}", mended.stderr);
+    assert!(
+        mended.stdout.contains("512 B of data are lost"),
+        "{}",
+        mended.stdout
+    );
+    let said = mended.stdout + &mended.stderr;
+    assert!(
+        !said.contains("nothing is lost") && !said.contains("no record is lost"),
+        "{said}"
+    );
 
     let daemon = Daemon::serve_in(folder, stack);
     let mut client = daemon.client();
@@ -315,6 +330,38 @@ fn damage_is_told_with_its_place_and_a_superblock_is_mended() {
 }
 
 #[test]
+fn a_cache_is_repaired_and_not_salvaged_whatever_is_accepted() {
+    use std::os::unix::fs::FileExt;
+    let folder = TempDir::new().unwrap();
+    let create = [
+        "create",
+        "cache.plt",
+        "--size",
+        "1M",
+        "--role",
+        "read_cache",
+    ];
+    assert!(layer(folder.path(), &create).status.success());
+    let file = std::fs::File::options()
+        .write(true)
+        .open(folder.path().join("cache.plt"))
+        .unwrap();
+    // Its only page, and a copy of the superblock.
+    let log = json_of(folder.path(), 0, &["info", "--json", "cache.plt"])["log_bytes"].as_u64();
+    let log = log.expect("a number");
+    file.write_all_at(b"?", 8192 + log + 100).unwrap();
+    file.write_all_at(b"?", 100).unwrap();
+    let told = layer(
+        folder.path(),
+        &["check", "--repair", "--accept-loss", "cache.plt"],
+    );
+    // The page is emptied by whoever uses the cache.
+    assert_eq!(told.status.code(), Some(6), "{}", told.stderr);
+    assert!(told.stdout.contains("repaired"), "{}", told.stdout);
+    assert!(!told.stdout.contains("superblock"), "{}", told.stdout);
+}
+
+#[test]
 fn an_overlay_whose_log_has_rotten_is_opened_when_the_loss_is_accepted() {
     use std::os::unix::fs::FileExt;
     let (folder, mut expected) = folder_with_base();
@@ -368,14 +415,16 @@ fn an_overlay_whose_log_has_rotten_is_opened_when_the_loss_is_accepted() {
     // Without the consent nothing is done.
     let told = layer(folder.path(), &["check", "--repair", "vm.plt"]);
     assert_eq!(told.status.code(), Some(6), "{}", told.stdout);
-    let report = json_of(
-        folder.path(),
-        0,
-        &["check", "--json", "--repair", "--accept-loss", "vm.plt"],
-    );
+    let accepting = ["check", "--json", "--repair", "--accept-loss", "vm.plt"];
+    let told = layer(folder.path(), &accepting);
+    let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
     let old = json!([{ "offset": 4 * MIB, "length": 12 * MIB }]);
     assert_eq!(report["loss"]["old"], old);
     assert_eq!(report["condition"], "clean");
+    // Before it was lost.
+    for expected in ["salvaging", "12 MiB from offset 4194304"] {
+        assert!(told.stderr.contains(expected), "{}", told.stderr);
+    }
 
     // What the lost entry was about is what lies below.
     let base = read(&folder.path().join("base.raw"));

@@ -42,6 +42,9 @@ pub(super) fn run(args: &LayerCheckArgs) -> Result<ExitCode, Failure> {
     };
     let stopped = || watching.exit_code().unwrap_or(ExitCode::FAILURE);
     if args.repair && outcome.is_to_mend(args.accept_loss) {
+        if args.accept_loss && !args.answer.quiet {
+            outcome.announce();
+        }
         let store = Store::open(&args.store.store, false)?;
         let Some(lost) = mend(&store, &outcome, args.accept_loss, &watching)? else {
             return Ok(stopped());
@@ -73,7 +76,7 @@ fn mend(
     accepts_loss: bool,
     watching: &Watching,
 ) -> Result<Option<Option<Loss>>, Failure> {
-    let lost = if accepts_loss && outcome.has_lost() {
+    let lost = if accepts_loss && outcome.is_to_salvage() {
         watching.begin_steps("salvaging");
         let salvaged = block_on(salvage(&store.disk, |done, all| watching.step(done, all)));
         watching.end();
@@ -152,11 +155,28 @@ impl Outcome {
         sectors.saturating_mul(self.sector_size)
     }
 
-    /// Whether something is lost that no repair brings back.
+    /// Whether something of the log or of the pages is lost that no repair brings back.
     fn has_lost(&self) -> bool {
         let report = self.report.as_ref();
         let mut damage = report.into_iter().flat_map(|report| &report.damage);
-        self.beyond.is_some() || damage.any(|damage| damage.sectors.is_some())
+        self.beyond.is_some() || damage.any(|damage| damage.sectors.is_some() && !damage.is_data)
+    }
+
+    /// Whether a salvage makes it one that can be used, and anything else does not.
+    fn is_to_salvage(&self) -> bool {
+        self.loss.as_ref().is_some_and(|loss| !loss.is_none())
+    }
+
+    /// Says what is about to be lost, while it can still be known: what a salvage that was cut has done is not named by the next one.
+    fn announce(&self) {
+        let Some(loss) = self.loss.as_ref().filter(|loss| !loss.is_none()) else {
+            return;
+        };
+        let lines = self.loss_lines(loss).join("\n  ");
+        output::tell(&format!(
+            "platter: {}: salvaging it, and then:\n  {lines}\n",
+            self.name
+        ));
     }
 
     /// Whether there is anything to do for a repair.
@@ -165,7 +185,7 @@ impl Outcome {
         let lacks_sums = self.verify == Verify::Data
             && report.is_some_and(|report| report.unverified_sectors > 0);
         let is_open = (self.condition != Condition::Clean || lacks_sums) && self.beyond.is_none();
-        is_open || accepts_loss && self.has_lost()
+        is_open || accepts_loss && self.is_to_salvage()
     }
 
     fn loss_json(&self, loss: &Loss) -> Value {
@@ -210,7 +230,7 @@ impl Outcome {
             &loss.guessed,
         );
         if lines.is_empty() {
-            lines.push("nothing is lost: later records have all of it".to_owned());
+            lines.push("no record is lost: later ones have all of it".to_owned());
         }
         lines
     }
@@ -283,7 +303,7 @@ impl Outcome {
             let (at, what) = (damage.offset, &damage.what);
             line(&format!("at {at}: {what}{}", costs.unwrap_or_default()));
         }
-        if let Some(loss) = &self.loss {
+        if let Some(loss) = self.loss.as_ref().filter(|loss| !loss.is_none()) {
             if !self.is_repaired {
                 line("--repair --accept-loss makes it one that can be used, and then:");
             }
@@ -313,7 +333,12 @@ impl Outcome {
             line(&format!(
                 "of the data, {right} match their checksums, {bad} do not, and {unknown} have none on record"
             ));
-            if report.unverified_sectors > 0 && !was_to_repair {
+            if report.bad_sectors > 0 {
+                line(&format!(
+                    "{bad} of data are lost, and no repair brings them back; what is written there anew is right again"
+                ));
+            }
+            if report.unverified_sectors > 0 && (!was_to_repair || self.loss.is_some()) {
                 line("--repair takes on record the checksums of what is there");
             }
         }
