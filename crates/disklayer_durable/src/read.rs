@@ -1,7 +1,7 @@
 //! Reading, and what is known without reading.
 
 use crate::core::Core;
-use crate::format::State;
+use crate::format::{Role, State};
 use crate::layer::SECTORS_BETWEEN_YIELDS;
 use crate::page::{Inner, Page};
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
@@ -56,6 +56,8 @@ impl Core {
             let offset = ((run.start - sectors.start) as usize) << shift;
             memory.subrange(offset, run.len() << shift)
         };
+        // Of a copy the error counts that is met twice: others may have filled again what they found unreadable as well.
+        let mut is_last = self.role() == Role::Overlay;
         'again: loop {
             let page = self.page(stripe).await?;
             let (runs, clears, known) = {
@@ -76,8 +78,14 @@ impl Core {
                     .filter(is_data)
                     .map(|(_, data)| data.clone())
                     .collect();
-                if !self.read_apart(&page, &data, error, place).await? {
-                    continue 'again;
+                match self.read_apart(&page, &data, error, place).await {
+                    Ok(true) => {}
+                    Ok(false) => continue 'again,
+                    Err(error) if is_last => return Err(error),
+                    Err(_) => {
+                        is_last = page.lock().clears == clears;
+                        continue 'again;
+                    }
                 }
             }
             // P5: what was read may have been taken away, and the place used for something else.

@@ -164,12 +164,18 @@ impl Outcome {
 
     /// Whether a salvage makes it one that can be used, and anything else does not.
     fn is_to_salvage(&self) -> bool {
-        self.loss.as_ref().is_some_and(|loss| !loss.is_none())
+        self.loss_of_salvage().is_some()
+    }
+
+    /// What that costs. Nothing may be lost, and it cannot be opened all the same: then some of the log that says nothing cannot be read.
+    fn loss_of_salvage(&self) -> Option<&Loss> {
+        let loss = self.loss.as_ref();
+        loss.filter(|loss| !loss.is_none() || self.beyond.is_some())
     }
 
     /// Says what is about to be lost, while it can still be known: what a salvage that was cut has done is not named by the next one.
     fn announce(&self) {
-        let Some(loss) = self.loss.as_ref().filter(|loss| !loss.is_none()) else {
+        let Some(loss) = self.loss_of_salvage() else {
             return;
         };
         let lines = self.loss_lines(loss).join("\n  ");
@@ -303,7 +309,7 @@ impl Outcome {
             let (at, what) = (damage.offset, &damage.what);
             line(&format!("at {at}: {what}{}", costs.unwrap_or_default()));
         }
-        if let Some(loss) = self.loss.as_ref().filter(|loss| !loss.is_none()) {
+        if let Some(loss) = self.loss_of_salvage() {
             if !self.is_repaired {
                 line("--repair --accept-loss makes it one that can be used, and then:");
             }
@@ -343,5 +349,31 @@ impl Outcome {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_opened_is_salvaged_also_where_nothing_is_lost() {
+        let mut outcome = Outcome {
+            name: "vm1.plt".to_owned(),
+            sector_size: 512,
+            verify: Verify::Metadata,
+            condition: Condition::Damaged,
+            report: None,
+            beyond: Some("a block of the log cannot be read".to_owned()),
+            loss: Some(Loss::default()),
+            is_repaired: false,
+        };
+        assert!(outcome.is_to_mend(true));
+        assert!(!outcome.is_to_mend(false));
+        assert!(outcome.text(false).contains("--repair --accept-loss"));
+        // Nor is anything done where there is nothing to do.
+        outcome.beyond = None;
+        outcome.condition = Condition::Clean;
+        assert!(!outcome.is_to_mend(true));
     }
 }
