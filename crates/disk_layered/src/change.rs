@@ -94,8 +94,10 @@ impl Change {
     /// Does it (W3).
     pub(crate) async fn carry_out(self, stack: Arc<Stack>) -> Result<(), DiskError> {
         let range = self.range(stack.sector_shift());
-        // W4
-        if stack.through_end() < range.end {
+        // W4. The disk, too, may have become shorter since the request was checked: then nothing is touched, and no copy is thrown away that
+        // may be ahead of what lies below since a crash.
+        let end = stack.top().backing().sector_count();
+        if end.min(stack.through_end()) < range.end {
             return Err(DiskError::IllegalBlock);
         }
         for (index, layer) in stack.written().iter().enumerate() {

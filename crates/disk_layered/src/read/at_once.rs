@@ -3,6 +3,7 @@
 use super::{MISS_BYTES_MAX, Pass};
 use crate::{TryRead, copies};
 use guestmem::MemoryWrite;
+use planted::Bug;
 use scsi_buffers::{HostBuffers, RequestBuffers};
 use std::ops::Range;
 
@@ -28,7 +29,9 @@ impl Pass<'_> {
         }
         let sectors = sector..sector + (buffers.len() as u64 >> self.stack.sector_shift());
         let top = self.stack.top();
-        let found = match self.stack.is_write_through() {
+        // (A planted index knows of the top as well, and has to be asked.)
+        let is_searched = self.stack.is_write_through() || planted::is_active(Bug::StaleIndex);
+        let found = match is_searched {
             true => self.search(buffers, &sectors, 0, sectors.end),
             // All of the top shows, and most requests end there.
             false => match top.try_read(buffers, sector) {
