@@ -433,3 +433,22 @@ fn copies_agree_after_threads_have_raced() {
         );
     }
 }
+
+/// Since a crash the copy may be ahead of what lies below, so it must not be thrown away for a request that is refused.
+#[test]
+fn a_write_that_waits_for_a_shrink_and_is_then_beyond_the_end_touches_no_copy() {
+    let top = ScriptedLayer::new(RamDiskLayer::new(16 * 512).unwrap());
+    let lower = ScriptedLayer::new(ReferenceLayer::new(LayerSpec::new(20, 512)));
+    let disk = disk(vec![through(top.clone()), plain(lower.clone())]);
+    block_on(write(&disk, 9, &[60])).unwrap();
+    block_on(lower.inner().write_zeroes(9, 1, false, true, false, false)).unwrap();
+    let gate = top.script().hold(Operation::Resize, When::Before);
+    let mut shrink = pin!(disk.resize(10));
+    assert!(block_on(poll_once(shrink.as_mut())).is_none());
+    let mut late = pin!(write(&disk, 9, &[61, 61]));
+    assert!(block_on(poll_once(late.as_mut())).is_none());
+    gate.open();
+    block_on(shrink).unwrap();
+    assert!(matches!(block_on(late), Err(DiskError::IllegalBlock)));
+    assert_eq!(block_on(read(&disk, 9, 1)).unwrap(), [60]);
+}
