@@ -135,9 +135,9 @@ impl Core {
                 if let Some(work) = inner.work_on(&sectors) {
                     Some(work)
                 } else if let Some(run) = inner.states.data_at_start(&sectors) {
-                    let is_on_record = !inner.is_dirty && !inner.is_logging;
+                    let is_on_record = self.is_on_record(&inner);
                     if inner.verified.is_none() {
-                        let writing = page.begin(&mut inner, run, None);
+                        let writing = self.begin_over(page, &mut inner, run);
                         return Ok(Begin::Over(writing, is_on_record));
                     }
                     let run = self.short(run);
@@ -156,7 +156,7 @@ impl Core {
                     // P2: none of it is data.
                     let run = self.short(inner.states.up_to_data(sectors.clone()));
                     if !self.is_sealed(&inner, &run) {
-                        let data = self.data_of(&place(&run))?;
+                        let data = self.first_data_of(&place(&run))?;
                         let end = run.end;
                         let kind = Kind::Write(false);
                         let begun = self.begin_data(page, &mut inner, run, data, kind);
@@ -174,6 +174,19 @@ impl Core {
         }
     }
 
+    /// Whether what is written over data of a page is durable if the store says so.
+    fn is_on_record(&self, inner: &Inner) -> bool {
+        !inner.is_dirty && !inner.is_logging && self.journal.is_plain()
+    }
+
+    /// Begins to write to the place of data, which stays data (K2).
+    fn begin_over(&self, page: &Arc<Page>, inner: &mut Inner, run: Range<u32>) -> Writing {
+        let begin = page.stripe * u64::from(self.layout.stripe_sectors);
+        let sectors = begin + u64::from(run.start)..begin + u64::from(run.end);
+        self.copies.note_over(sectors, self.layout.sector_shift());
+        page.begin(inner, run, None)
+    }
+
     /// Whether some of a run must not be written yet (V2).
     pub(crate) fn is_sealed(&self, inner: &Inner, run: &Range<u32>) -> bool {
         let verified = inner.verified.as_ref();
@@ -186,6 +199,14 @@ impl Core {
         match self.layout.is_verified() {
             true => Data::copy_of(memory),
             false => Data::of(memory),
+        }
+    }
+
+    /// What is to be written for the first time: a copy, if one is to be kept (K1).
+    fn first_data_of(&self, memory: &RequestBuffers<'_>) -> Result<Data, DiskError> {
+        match self.copies.copy_of(memory) {
+            Some(copy) => Ok(Data::Kept(copy)),
+            None => self.data_of(memory),
         }
     }
 
@@ -218,13 +239,13 @@ impl Core {
         let writing = {
             let mut inner = page.lock();
             let is_inside = self.check_end(begin + u64::from(part.sectors.end)).is_ok();
-            let is_clean = !inner.is_dirty && !inner.is_logging;
+            let is_on_record = self.is_on_record(&inner);
             let is_data = inner.states.is_all(part.sectors.clone(), State::Data);
-            if !is_inside || !is_data || fua && !is_clean || inner.work_on(&part.sectors).is_some()
-            {
+            let is_alone = inner.work_on(&part.sectors).is_none();
+            if !is_inside || !is_data || !is_alone || fua && !is_on_record {
                 return false;
             }
-            page.begin(&mut inner, part.sectors.clone(), None)
+            self.begin_over(&page, &mut inner, part.sectors.clone())
         };
         let at = self.data_sector(part.stripe, part.sectors.start);
         let is_done = self.store.try_write(buffers, at, fua);
@@ -300,7 +321,7 @@ impl Core {
             self.note_dirty(&mut inner, page.stripe);
         }
         let to_zero = cleared.to_zero.into_iter();
-        let to_zero = to_zero.map(|run| page.begin(&mut inner, run, None));
+        let to_zero = to_zero.map(|run| self.begin_over(page, &mut inner, run));
         Ok(Clearing::Done(to_zero.collect()))
     }
 
@@ -431,6 +452,7 @@ impl Core {
             let end = core.within(page.stripe, core.sector_count());
             if writing.complete(&mut inner, end, kind == Kind::Fill, &sums) {
                 core.note_dirty(&mut inner, page.stripe);
+                core.copies.note_data(first, data.into_kept());
             }
             Ok(())
         })

@@ -1,6 +1,7 @@
 //! What the layer and its operations share, and how pages come into memory.
 
 use crate::cache::{Cache, Found, PAGE_COST_BYTES, SUMMED_PAGE_COST_BYTES};
+use crate::copies::Copies;
 use crate::format::{
     BLOCK_BYTES, Block, Layout, PageContent, PageImage, Role, State, Verify, decode_page,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     sizing: Mutex<()>,
     pub(crate) cache: Cache,
     pub(crate) journal: Journal,
+    pub(crate) copies: Copies,
     /// How many sectors failed their check when they were read.
     pub(crate) mismatches: AtomicU64,
     /// The last resize.
@@ -78,6 +80,7 @@ impl Core {
             ),
             mismatches: AtomicU64::new(0),
             journal,
+            copies: Copies::new(superblock.logs_data && superblock.role == Role::Overlay),
             resizing: Mutex::new(None),
             resized: Event::new(),
         })

@@ -34,6 +34,9 @@ pub struct FormatOptions {
     pub layer_id: Option<[u8; 16]>,
     /// What it will lie on. Unknown: that is recorded when it is first attached.
     pub binding: Binding,
+    /// Whether its log may have copies of data, so that a flush after few first writes takes one flush of the store and not two. Yes, if not
+    /// said otherwise, where it can have them: in an overlay that does not verify its data.
+    pub logs_data: bool,
 }
 
 impl FormatOptions {
@@ -47,6 +50,7 @@ impl FormatOptions {
             role: Role::Overlay,
             layer_id: None,
             binding: Binding::Unknown,
+            logs_data: true,
         }
     }
 
@@ -150,6 +154,9 @@ pub async fn format_with(
         role: options.role,
         binding: options.binding,
         sums_after: 0,
+        logs_data: options.logs_data
+            && options.role == Role::Overlay
+            && options.verify == Verify::Metadata,
     };
     for offset in SUPERBLOCK_OFFSETS {
         write_bytes(store, offset, &superblock.encode()).await?;

@@ -12,6 +12,8 @@ static POOL: LazyLock<BouncePool> = LazyLock::new(|| BouncePool::new(4 * WORK_BY
 pub(crate) enum Data {
     Callers(PinnedBuffers),
     Copy(BounceBuffer),
+    /// A copy that is needed afterwards as well (K1).
+    Kept(BounceBuffer),
 }
 
 impl Data {
@@ -35,7 +37,15 @@ impl Data {
     pub(crate) fn buffers(&self) -> RequestBuffers<'_> {
         match self {
             Self::Callers(memory) => memory.buffers(),
-            Self::Copy(copy) => copy.buffers(false),
+            Self::Copy(copy) | Self::Kept(copy) => copy.buffers(false),
+        }
+    }
+
+    /// What is needed afterwards.
+    pub(crate) fn into_kept(self) -> Option<BounceBuffer> {
+        match self {
+            Self::Kept(copy) => Some(copy),
+            Self::Callers(_) | Self::Copy(_) => None,
         }
     }
 }

@@ -13,7 +13,9 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::{Entry, IMAGES_MAX, blocks};
+pub(crate) use entry::{
+    COPIES_MAX, CopyOf, Entry, IMAGES_BESIDE_COPIES_MAX, IMAGES_MAX, Whole, blocks,
+};
 pub(crate) use layout::Layout;
 pub use layout::Verify;
 pub(crate) use page::{PageContent, PageImage, decode_page, encode_page, sequence_of};
@@ -43,8 +45,11 @@ pub(crate) const VERSION: u32 = 1;
 /// The feature of layers whose pages have checksums of the data.
 pub(crate) const VERIFY_DATA: u64 = 1;
 
+/// The feature of layers whose log has copies of data.
+pub(crate) const LOGS_DATA: u64 = 2;
+
 /// The features that a reader must know, and this version does.
-pub(crate) const INCOMPATIBLE_KNOWN: u64 = VERIFY_DATA;
+pub(crate) const INCOMPATIBLE_KNOWN: u64 = VERIFY_DATA | LOGS_DATA;
 
 /// Where the two superblocks are, in bytes.
 pub(crate) const SUPERBLOCK_OFFSETS: [u64; 2] = [0, BLOCK_BYTES as u64];

@@ -2,7 +2,7 @@
 //!
 //! Invariants, which the format's document gives reasons for:
 //! - D1: an image that says of a sector that its data is there is written into the log only after a flush of the store that began when
-//!   the data had been written.
+//!   the data had been written, or with a copy of the data (K1).
 //! - D2: a page is written in its place only while the log holds an image of it that is durable and not older.
 //! - D3: the log begins anew only when the pages are durable in their places; what it held is written over only when both superblocks say
 //!   so, each made durable before the other is written.
@@ -14,16 +14,22 @@
 //! - D8: an entry says how much of the log is durable before it is written. None of that is written over before the log begins anew.
 //! - D9: a layer is said to be closed only while no change is under way. Who changes something registers first, and then looks whether it
 //!   is in use; who closes says first that it is not, and then looks whether somebody has registered.
+//! - D10: copies of data count in the last entry only. While that has some, nothing that is written over data is durable without another
+//!   entry: a flush writes one, and a durable write takes a flush.
+//! - D11: what a crash has left in the last entry's copies is what the sectors hold, until that is put in their places: before the first change.
 
+use crate::copies::Copy;
 use crate::core::{Core, Sizes, other, write_bytes};
 use crate::emptied::{Emptied, Ranges};
 use crate::format::{
-    BLOCK_BYTES, Binding, Entry, IMAGES_MAX, PageContent, PageImage, SUPERBLOCK_OFFSETS,
-    Superblock, decode_page, encode_page,
+    BLOCK_BYTES, Binding, CopyOf, Entry, IMAGES_BESIDE_COPIES_MAX, IMAGES_MAX, PageContent,
+    PageImage, SUPERBLOCK_OFFSETS, Superblock, decode_page, encode_page,
 };
 use crate::joint::Joint;
 use crate::page::{Page, Work};
+use crate::patches::Patches;
 use disk_backend::DiskError;
+use guestmem::MemoryRead;
 use operation::Operation;
 use parking_lot::Mutex;
 use planted::Bug;
@@ -61,6 +67,11 @@ pub(crate) struct Journal {
     queue: Mutex<Queue>,
     /// What was cleared, and whose record is durable: may be punched.
     pub(crate) emptied: Mutex<Emptied>,
+    /// Whether the last entry has copies of data (D10).
+    has_copies: AtomicBool,
+    /// Of what a crash has left (D11), and whether there is any.
+    patches: Mutex<Option<Arc<Patches>>>,
+    is_patched: AtomicBool,
 }
 
 /// What only the job that runs changes.
@@ -96,6 +107,7 @@ pub(crate) struct Recovered {
     pub(crate) position: u32,
     pub(crate) sequence: u64,
     pub(crate) sizes: Sizes,
+    pub(crate) patches: Patches,
 }
 
 /// A change that is under way.
@@ -129,6 +141,7 @@ impl Journal {
             is_unsure: false,
             is_rebound: false,
         };
+        let patches = (!recovered.patches.is_empty()).then(|| Arc::new(recovered.patches));
         Self {
             images: Mutex::new(recovered.images),
             dirty: Mutex::default(),
@@ -141,6 +154,9 @@ impl Journal {
             state: Mutex::new(state),
             queue: Mutex::default(),
             emptied: Mutex::default(),
+            has_copies: AtomicBool::new(false),
+            is_patched: AtomicBool::new(patches.is_some()),
+            patches: Mutex::new(patches),
         }
     }
 
@@ -189,6 +205,30 @@ impl Journal {
     /// Whether the store says that the layer is in use.
     pub(crate) fn is_in_use(&self) -> bool {
         self.is_in_use.load(Ordering::SeqCst)
+    }
+
+    /// Whether what is written over data is durable by itself, if it was on record before (D10). To be asked with its page locked.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.has_copies.load(Ordering::SeqCst)
+    }
+
+    /// What is not in its place (D11). Whoever reads asks before: so the sectors hold that at an instant of the read, whatever comes.
+    pub(crate) fn patches(&self) -> Option<Arc<Patches>> {
+        match self.is_patched() {
+            true => self.patches.lock().clone(),
+            false => None,
+        }
+    }
+
+    pub(crate) fn is_patched(&self) -> bool {
+        self.is_patched.load(Ordering::Acquire)
+    }
+
+    /// Whether an entry with so many images and blocks of copies has room in the log, as it is now.
+    fn has_room(&self, images: usize, copy_blocks: usize) -> bool {
+        let state = self.state.lock();
+        let room = state.superblock.layout.log_blocks - state.position;
+        images <= IMAGES_BESIDE_COPIES_MAX && 1 + images + copy_blocks <= room as usize
     }
 
     /// Registers a change, before it is asked whether the layer is in use (D9).
@@ -306,19 +346,39 @@ async fn flush_now(core: &Core) -> Result<(), DiskError> {
     let sizes = core.sizes();
     core.close_some_stripes();
     let mut snapshot = Snapshot::take(core);
-    // D1
-    if snapshot.pages.is_empty() || !planted::is_active(Bug::RecordBeforeData) {
+    let mut copies = core.copies.take();
+    let must_end_copies = !core.journal.is_plain() && !planted::is_active(Bug::StaleCopy);
+    if snapshot.pages.is_empty() && sizes == core.journal.logged() && !must_end_copies {
         core.store.sync_cache().await?;
-    }
-    if snapshot.pages.is_empty() && sizes == core.journal.logged() {
+        copies.are_durable();
         return Ok(());
     }
+    // D1. And a size is on record only when the store has grown to it.
+    let has_store = sizes == core.journal.logged();
+    let has_room = core
+        .journal
+        .has_room(snapshot.pages.len(), copies.block_count());
+    let is_record_before_data = planted::is_active(Bug::RecordBeforeData);
+    if copies.list().is_none() || !has_store || !has_room || is_record_before_data {
+        copies.forget();
+        if snapshot.pages.is_empty() || !is_record_before_data {
+            core.store.sync_cache().await?;
+        }
+    }
     begin_use_now(core).await?;
-    append(core, &mut snapshot, sizes).await
+    let list = copies.list().unwrap_or_default();
+    append(core, &mut snapshot, sizes, list).await?;
+    copies.are_durable();
+    Ok(())
 }
 
 /// Puts the images of pages into the log, and makes them durable.
-async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Result<(), DiskError> {
+async fn append(
+    core: &Core,
+    snapshot: &mut Snapshot<'_>,
+    sizes: Sizes,
+    copies: &[Copy],
+) -> Result<(), DiskError> {
     let mut state = core.journal.state.lock().clone();
     let mut position = state.position;
     let mut written = Vec::new();
@@ -328,7 +388,12 @@ async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Resul
         let room = state.superblock.layout.log_blocks - position;
         let is_full = room == 0 || room == 1 && rest > 0;
         if is_full || state.is_unsure {
-            confirm(core, snapshot, std::mem::take(&mut written), position, None).await?;
+            let end = End {
+                position,
+                sizes: None,
+                has_copies: false,
+            };
+            confirm(core, snapshot, std::mem::take(&mut written), end).await?;
             next = 0;
             renew(core, |_| ()).await?;
             state = core.journal.state.lock().clone();
@@ -339,9 +404,13 @@ async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Resul
         // What the last entry says of sizes holds only with all that came before it.
         let is_last = count == rest;
         let said = if is_last { sizes } else { state.logged };
+        debug_assert!(
+            is_last || copies.is_empty(),
+            "K3: there is room for all of it"
+        );
         let part = snapshot.pages.range(next..next + count);
         let sequence = core.journal.next_sequence();
-        let entry = entry_of(core, &state, part, sequence, said);
+        let (entry, block_count) = entry_of(core, &state, part, copies, sequence, said);
         write_bytes(&core.store, core.layout.log_offset(position), &entry).await?;
         let log_generation = state.superblock.log_generation;
         written.extend((0..count as u32).map(|index| ImagePlace {
@@ -349,21 +418,27 @@ async fn append(core: &Core, snapshot: &mut Snapshot<'_>, sizes: Sizes) -> Resul
             block: position + 1 + index,
         }));
         next += count;
-        position += 1 + count as u32;
+        position += block_count;
         if is_last {
-            return confirm(core, snapshot, written, position, Some(sizes)).await;
+            let end = End {
+                position,
+                sizes: Some(sizes),
+                has_copies: !copies.is_empty(),
+            };
+            return confirm(core, snapshot, written, end).await;
         }
     }
 }
 
-/// The bytes of an entry.
+/// The bytes of an entry, and how many blocks that is.
 fn entry_of<'a>(
     core: &Core,
     state: &State,
     pages: impl Iterator<Item = &'a Snapped>,
+    copies: &[Copy],
     sequence: u64,
     sizes: Sizes,
-) -> Vec<u8> {
+) -> (Vec<u8>, u32) {
     let mut entry = Entry {
         log_generation: state.superblock.log_generation,
         sequence,
@@ -373,6 +448,7 @@ fn entry_of<'a>(
         // D8
         durable_blocks: state.position,
         stripes: Vec::new(),
+        copies: Vec::new(),
     };
     let mut bytes = vec![0; BLOCK_BYTES];
     for snapped in pages {
@@ -380,29 +456,52 @@ fn entry_of<'a>(
         entry.stripes.push(stripe);
         bytes.extend(encode_page(core.epoch, stripe, sequence, &snapped.image));
     }
-    let header = entry.encode(&bytes[BLOCK_BYTES..]);
+    let images_end = bytes.len();
+    for copy in copies {
+        let begin = bytes.len();
+        bytes.resize(begin + copy.data.len(), 0);
+        copy.data
+            .buffers(false)
+            .reader()
+            .read(&mut bytes[begin..])
+            .expect("it is as long");
+        entry.copies.push(CopyOf::new(copy.sector, &bytes[begin..]));
+        bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
+    }
+    let header = entry.encode(&bytes[BLOCK_BYTES..images_end]);
     bytes[..BLOCK_BYTES].copy_from_slice(&header);
-    bytes
+    (bytes, entry.block_count() as u32)
 }
 
-/// Makes the entries up to `position` durable: the pages whose images they are, the first of the snapshot, are clean.
+/// Where entries end, and what the last one said.
+struct End {
+    position: u32,
+    /// If it was the last of a flush.
+    sizes: Option<Sizes>,
+    has_copies: bool,
+}
+
+/// Makes entries durable: the pages whose images they are, the first of the snapshot, are clean.
 async fn confirm(
     core: &Core,
     snapshot: &mut Snapshot<'_>,
     written: Vec<ImagePlace>,
-    position: u32,
-    sizes: Option<Sizes>,
+    end: End,
 ) -> Result<(), DiskError> {
-    if written.is_empty() && sizes.is_none() {
+    if written.is_empty() && end.sizes.is_none() {
         return Ok(());
     }
     if !planted::is_active(Bug::MissingFlush) {
         core.store.sync_cache().await?;
     }
     let mut state = core.journal.state.lock();
-    state.position = position;
-    state.logged = sizes.unwrap_or(state.logged);
+    state.position = end.position;
+    state.logged = end.sizes.unwrap_or(state.logged);
     drop(state);
+    // Before the pages are clean (D10).
+    core.journal
+        .has_copies
+        .store(end.has_copies, Ordering::SeqCst);
     for image in written {
         let snapped = snapshot.pages.pop_front().expect("each image is of a page");
         let stripe = snapped.page.stripe;
@@ -432,6 +531,12 @@ async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), 
     if !core.journal.is_in_use() {
         core.store.sync_cache().await?;
     }
+    // D11. They are of stripes that have an image.
+    if let Some(patches) = core.journal.patches() {
+        for (offset, bytes) in patches.places(&core.layout) {
+            write_bytes(&core.store, offset, bytes).await?;
+        }
+    }
     for (stripe, image) in &images {
         let block = core.read_block(core.layout.log_offset(image.block)).await?;
         let content = decode_page(&block, core.epoch, *stripe, &core.layout);
@@ -459,6 +564,9 @@ async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), 
     write_superblocks(core, &superblock, first_copy).await?;
     // D3: whoever looks for an image finds none before the log is written over.
     core.journal.images.lock().clear();
+    core.journal.has_copies.store(false, Ordering::SeqCst);
+    core.journal.is_patched.store(false, Ordering::Release);
+    core.journal.patches.lock().take();
     let mut state = core.journal.state.lock();
     state.superblock = superblock;
     state.position = 0;

@@ -9,6 +9,7 @@ use crate::format::{
 };
 use crate::journal::{ImagePlace, Journal, Recovered};
 use crate::layer::DurableLayer;
+use crate::patches::Patches;
 use disk_backend::{Disk, DiskError};
 use scsi_buffers::HostBuffers;
 use std::collections::HashMap;
@@ -165,15 +166,18 @@ fn scan(log: &[u8], superblock: &Superblock) -> Result<Recovered, OpenError> {
             sector_count: superblock.sector_count,
             shown_below: superblock.shown_below,
         },
+        patches: Patches::default(),
     };
     let mut rest = log;
-    while let Some((entry, after)) = Entry::decode(rest) {
-        if !is_later(&entry, superblock, recovered.sequence) {
+    let mut last = None;
+    while let Some(whole) = Entry::decode(rest) {
+        let entry = &whole.entry;
+        if !is_later(entry, superblock, recovered.sequence) {
             break;
         }
-        let layout = &superblock.layout;
-        if entry.sequence > COUNT_MAX || !are_sizes(layout, entry.sector_count, entry.shown_below) {
-            return Err(OpenError::LogEntry(layout.log_offset(recovered.position)));
+        if !is_possible(entry, superblock) {
+            let begin = superblock.layout.log_offset(recovered.position);
+            return Err(OpenError::LogEntry(begin));
         }
         for (index, stripe) in (1..).zip(&entry.stripes) {
             let place = ImagePlace {
@@ -182,15 +186,29 @@ fn scan(log: &[u8], superblock: &Superblock) -> Result<Recovered, OpenError> {
             };
             recovered.images.insert(*stripe, place);
         }
-        recovered.position += 1 + entry.stripes.len() as u32;
+        recovered.position += entry.block_count() as u32;
         recovered.sequence = entry.sequence;
         recovered.sizes = Sizes {
             sector_count: entry.sector_count,
             shown_below: entry.shown_below,
         };
-        rest = after;
+        rest = whole.rest;
+        last = Some(whole);
     }
+    // Those of the others are in their places, and may have been written over since (D11).
+    recovered.patches = last.map_or_else(Patches::default, |last| Patches::of(&last, superblock));
     Ok(recovered)
+}
+
+/// Whether an entry, which is whole, says what can be of a layer like this.
+pub(crate) fn is_possible(entry: &Entry, superblock: &Superblock) -> bool {
+    let layout = &superblock.layout;
+    let has_data = !entry.copies.is_empty();
+    let are_sectors = |len: u32| len > 0 && len.is_multiple_of(layout.sector_size);
+    entry.sequence <= COUNT_MAX
+        && are_sizes(layout, entry.sector_count, entry.shown_below)
+        && (!has_data || superblock.logs_data && !layout.is_verified())
+        && entry.copies.iter().all(|copy| are_sectors(copy.len))
 }
 
 /// Whether an entry was written into this log after one with this sequence number.

@@ -27,6 +27,7 @@ impl Core {
     ) -> Result<(), DiskError> {
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
+        let patches = self.journal.patches();
         for part in self.layout.parts(sector..sector + count) {
             let offset = ((part.first - sector) as usize) << shift;
             let len = part.sectors.len() << shift;
@@ -36,6 +37,14 @@ impl Core {
                 .await?;
             let begin = part.first - u64::from(part.sectors.start);
             for (state, run) in runs {
+                if let (State::Data, Some(patches)) = (state, &patches) {
+                    let sectors = begin + u64::from(run.start)..begin + u64::from(run.end);
+                    for (at, bytes) in patches.within(sectors) {
+                        let offset = ((at - part.first) as usize) << shift;
+                        let place = memory.subrange(offset, bytes.len());
+                        place.writer().write(bytes)?;
+                    }
+                }
                 if state != State::Absent {
                     marker.set_range(begin + u64::from(run.start)..begin + u64::from(run.end));
                 }
@@ -156,6 +165,9 @@ impl Core {
     }
 
     pub(crate) fn try_read(&self, buffers: &RequestBuffers<'_>, sector: u64) -> TryRead {
+        if self.journal.is_patched() {
+            return TryRead::WouldBlock;
+        }
         let shift = self.layout.sector_shift();
         let count = (buffers.len() >> shift) as u64;
         let mut parts = self.layout.parts(sector..sector.saturating_add(count));

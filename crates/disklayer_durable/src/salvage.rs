@@ -14,13 +14,14 @@ use crate::core::{Sizes, read_block, write_bytes};
 use crate::create::may_tear;
 use crate::error::OpenError;
 use crate::format::{
-    BLOCK_BYTES, Block, COUNT_MAX, Entry, Layout, PageContent, PageImage, Role, SUPERBLOCK_OFFSETS,
-    State, Superblock, are_sizes, decode_page, encode_page, sequence_of,
+    BLOCK_BYTES, Block, Entry, Layout, PageContent, PageImage, Role, SUPERBLOCK_OFFSETS, State,
+    Superblock, decode_page, encode_page, sequence_of,
 };
-use crate::open::{is_later, superblock};
+use crate::open::{is_later, is_possible, superblock};
+use crate::patches::Patches;
 use disk_backend::{Disk, DiskError};
 use scsi_buffers::HostBuffers;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
 /// How much data is looked at in one request, in bytes.
@@ -105,6 +106,8 @@ struct Found {
     unknown_after: Option<u64>,
     /// The blocks that the store cannot read.
     unreadable: Vec<u32>,
+    /// The copies of the last entry, if that is whole.
+    patches: Patches,
 }
 
 impl Salvage {
@@ -125,6 +128,11 @@ impl Salvage {
             return Err(OpenError::TooShort { have, need });
         }
         let stripes = layout.stripe_count(log.sizes.sector_count);
+        // If something is lost behind the entry, what it has copies of may have been written over, and flushed.
+        let patched = match log.lost_from {
+            Some(_) => log.patches.stripes(&layout),
+            None => BTreeSet::new(),
+        };
         let mut plan = Self {
             loss: Loss {
                 log_offset: log.lost_from.map(|block| layout.log_offset(block)),
@@ -150,7 +158,9 @@ impl Salvage {
                     plan.lost_pages.push(stripe);
                     add(&mut plan.loss.guessed, sectors);
                 }
-                Some(sequence) if plan.log.may_be_old(stripe, sequence) => {
+                Some(sequence)
+                    if plan.log.may_be_old(stripe, sequence) || patched.contains(&stripe) =>
+                {
                     add(&mut plan.loss.old, sectors);
                 }
                 Some(_) => {}
@@ -191,6 +201,9 @@ impl Salvage {
         let layout = &self.superblock.layout;
         // What was found may be what a program wrote that was killed before its flush.
         store.sync_cache().await?;
+        for (offset, bytes) in self.log.patches.places(layout) {
+            write_bytes(store, offset, bytes).await?;
+        }
         let have = layout.stripes_with_pages(store.sector_count() << store.sector_shift());
         for (stripe, (_, image)) in self.log.images.range(..have) {
             write_bytes(store, layout.page_offset(*stripe), &image[..]).await?;
@@ -313,10 +326,9 @@ impl Log<'_> {
     fn entry(&self, at: usize, sequence: u64) -> Option<Entry> {
         let header = self.blocks.get(at)?.as_deref()?;
         let entry = Entry::decode_header(header)?;
-        let layout = &self.superblock.layout;
-        let is_possible =
-            entry.sequence <= COUNT_MAX && are_sizes(layout, entry.sector_count, entry.shown_below);
-        (is_possible && is_later(&entry, self.superblock, sequence)).then_some(entry)
+        let counts =
+            is_possible(&entry, self.superblock) && is_later(&entry, self.superblock, sequence);
+        counts.then_some(entry)
     }
 
     /// An image of an entry that begins here, if it is the one that was written.
@@ -333,6 +345,25 @@ impl Log<'_> {
 
     fn is_whole(&self, at: usize, entry: &Entry) -> bool {
         (0..entry.stripes.len()).all(|index| self.image(at, entry, index).is_some())
+            && self
+                .bytes(at, entry)
+                .is_some_and(|bytes| Entry::decode(&bytes).is_some())
+    }
+
+    /// All of an entry, if the store can read it.
+    fn bytes(&self, at: usize, entry: &Entry) -> Option<Vec<u8>> {
+        let blocks = self.blocks.get(at..at + entry.block_count())?;
+        let blocks: Option<Vec<_>> = blocks.iter().map(Option::as_deref).collect();
+        Some(blocks?.into_iter().flatten().copied().collect())
+    }
+
+    /// What an entry has copies of, if it is whole.
+    fn patches(&self, at: usize, entry: &Entry) -> Patches {
+        let bytes = self.bytes(at, entry).unwrap_or_default();
+        let whole = Entry::decode(&bytes);
+        whole.map_or_else(Patches::default, |whole| {
+            Patches::of(&whole, self.superblock)
+        })
     }
 
     /// Whether an entry that was written later knows that what begins here was durable.
@@ -356,12 +387,11 @@ impl Log<'_> {
         let header = Entry::decode_header(block);
         let header = header.filter(|entry| is_later(entry, self.superblock, sequence));
         let is_bad = header.is_some_and(|entry| {
-            let images = self.blocks[at + 1..].iter().take(entry.stripes.len());
-            let was_written = images.clone().enumerate().all(|(index, image)| {
-                let image = image.as_deref();
-                image.is_some_and(|image| Entry::is_image(block, index, image))
-            });
-            let is_unreadable = images.into_iter().any(Option::is_none);
+            let there = self.blocks[at..].iter().take(entry.block_count());
+            let is_unreadable = there.into_iter().any(Option::is_none);
+            let was_written = self
+                .bytes(at, &entry)
+                .is_some_and(|bytes| Entry::decode(&bytes).is_some());
             was_written || is_unreadable || self.entry(at, sequence).is_none()
         });
         is_bad || self.was_durable(at, sequence)
@@ -387,6 +417,7 @@ impl Found {
             lost_images: BTreeMap::new(),
             unknown_after: None,
             unreadable: unreadable.map(|(at, _)| at).collect(),
+            patches: Patches::default(),
         };
         let mut end = 0;
         while let Some(entry) = log
@@ -441,7 +472,8 @@ impl Found {
             sector_count: entry.sector_count,
             shown_below: entry.shown_below.min(self.sizes.shown_below),
         };
-        at + 1 + entry.stripes.len()
+        self.patches = log.patches(at, entry);
+        at + entry.block_count()
     }
 
     /// Whether the page of a stripe that was written with an entry of this number may be older than one that was durable.

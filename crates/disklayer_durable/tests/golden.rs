@@ -59,6 +59,7 @@ async fn make() -> Vec<u8> {
     options.stripe_sectors = Some(8);
     options.log_blocks = Some(8);
     options.layer_id = Some(*b"a golden layer 1");
+    options.logs_data = false;
     format(&store, &options).await.unwrap();
     let layer = DurableLayer::open(store.clone(), &few_pages())
         .await

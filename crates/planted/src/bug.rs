@@ -66,6 +66,8 @@ bugs! {
     TornSuperblock = "torn-superblock",
     /// A durable layer writes over data while a record still vouches for what was there (C11).
     OverwriteBeforeMark = "overwrite-before-mark",
+    /// A durable layer's flush leaves a copy of data in the log that is older than what it flushed (C5).
+    StaleCopy = "stale-copy",
 }
 
 impl fmt::Display for Bug {

@@ -293,7 +293,7 @@ impl LayerGraph {
         let small = rng.u64(1..8);
         let store = DiskGraph::with_sectors(rng, small, true, &mut 0);
         let shape = DurableShape {
-            log_blocks: rng.u32(2..6),
+            log_blocks: rng.u32(2..14),
             stripe_blocks: 1 << rng.u32(0..3),
             has_few_pages: rng.bool(),
             verified: rng.bool().then(|| 1 << rng.u32(0..4)),

@@ -37,6 +37,8 @@ fn breaks(bug: Bug) -> &'static [Clause] {
         Bug::OverwriteBeforeMark => &[C5, C6, C8, C11],
         Bug::RecordBeforeData | Bug::ChecksumNotChecked => &[C5, C6, C11],
         Bug::MissingFlush => &[C5, C6, C11],
+        // What was flushed is what it was before.
+        Bug::StaleCopy => &[C5, C6, C11],
         // The layer cannot be opened: a panic of the kit.
         Bug::TornSuperblock => &[C11],
     }

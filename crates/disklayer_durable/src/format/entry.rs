@@ -1,12 +1,61 @@
-//! An entry of the log: its header. Images of pages follow it.
+//! An entry of the log: its header. Images of pages follow it, and then copies of data.
 
-use super::table::EntryBytes;
+use super::table::{CopyBytes, EntryBytes};
 use super::{BLOCK_BYTES, Block, ENTRY_MAGIC, is_sealed, seal, seal_of};
 use planted::Bug;
+use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// The most images that an entry has.
 pub(crate) const IMAGES_MAX: usize = 336;
+
+/// The most images that an entry with copies has: these are named where the names of others would be.
+pub(crate) const IMAGES_BESIDE_COPIES_MAX: usize = 256;
+
+/// The most copies that an entry has.
+pub(crate) const COPIES_MAX: usize =
+    (IMAGES_MAX - IMAGES_BESIDE_COPIES_MAX) * size_of::<U64>() / size_of::<CopyBytes>();
+
+/// What an entry says of data that it has a copy of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CopyOf {
+    /// The first sector of the layer.
+    pub(crate) sector: u64,
+    /// In bytes, at least one.
+    pub(crate) len: u32,
+    pub(crate) checksum: u32,
+}
+
+impl CopyOf {
+    pub(crate) fn new(sector: u64, data: &[u8]) -> Self {
+        Self {
+            sector,
+            len: data.len() as u32,
+            checksum: crc32c::crc32c(data),
+        }
+    }
+
+    /// How many blocks of the log it takes.
+    pub(crate) fn block_count(&self) -> usize {
+        (self.len as usize).div_ceil(BLOCK_BYTES)
+    }
+
+    fn is_of(&self, data: &[u8]) -> bool {
+        crc32c::crc32c(data) == self.checksum
+    }
+}
+
+/// An entry that is whole, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Whole<'a> {
+    pub(crate) entry: Entry,
+    /// In the order of the stripes.
+    pub(crate) images: &'a [u8],
+    /// The data of each copy.
+    pub(crate) copies: Vec<&'a [u8]>,
+    /// The log behind it.
+    pub(crate) rest: &'a [u8],
+}
 
 /// See the head of this module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +69,8 @@ pub(crate) struct Entry {
     pub(crate) durable_blocks: u32,
     /// Whose pages the images are, in their order.
     pub(crate) stripes: Vec<u64>,
+    /// What the copies are of, in their order.
+    pub(crate) copies: Vec<CopyOf>,
 }
 
 impl Entry {
@@ -38,6 +89,14 @@ impl Entry {
         for (place, stripe) in bytes.stripes.iter_mut().zip(&self.stripes) {
             *place = (*stripe).into();
         }
+        bytes.copy_count = (self.copies.len() as u32).into();
+        for (place, copy) in bytes.copies_mut().iter_mut().zip(&self.copies) {
+            *place = CopyBytes {
+                sector: copy.sector.into(),
+                length: copy.len.into(),
+                checksum: copy.checksum.into(),
+            };
+        }
         // Not one checksum over all of them: that of blocks which end with their own checksum is the same whatever they hold.
         for (place, image) in bytes.checksums.iter_mut().zip(blocks(images)) {
             *place = seal_of(image).into();
@@ -48,19 +107,37 @@ impl Entry {
         block
     }
 
-    /// The entry that begins at `log`, if one does that is whole, and the rest of the log.
-    pub(crate) fn decode(log: &[u8]) -> Option<(Self, &[u8])> {
-        let (block, rest) = log.split_first_chunk::<BLOCK_BYTES>()?;
+    /// How many blocks of the log it takes.
+    pub(crate) fn block_count(&self) -> usize {
+        1 + self.stripes.len() + self.copies.iter().map(CopyOf::block_count).sum::<usize>()
+    }
+
+    /// The entry that begins at `log`, if one does that is whole.
+    pub(crate) fn decode(log: &[u8]) -> Option<Whole<'_>> {
+        let (block, behind) = log.split_first_chunk::<BLOCK_BYTES>()?;
         let entry = Self::decode_header(block)?;
-        let images = rest.get(..entry.stripes.len() * BLOCK_BYTES)?;
-        let bytes = EntryBytes::ref_from_bytes(block).expect("a block has this length");
-        let mut sealed = blocks(images).zip(&bytes.checksums);
-        if !planted::is_active(Bug::ChecksumNotChecked)
-            && !sealed.all(|(image, checksum)| is_sealed(image) && seal_of(image) == checksum.get())
-        {
+        let (images, mut rest) = behind.split_at_checked(entry.stripes.len() * BLOCK_BYTES)?;
+        let is_checked = !planted::is_active(Bug::ChecksumNotChecked);
+        let mut images_are_whole = (0..).zip(blocks(images));
+        if is_checked && !images_are_whole.all(|(at, image)| Self::is_image(block, at, image)) {
             return None;
         }
-        Some((entry, &rest[images.len()..]))
+        let mut copies = Vec::new();
+        for copy in &entry.copies {
+            let (there, behind) = rest.split_at_checked(copy.block_count() * BLOCK_BYTES)?;
+            let data = &there[..copy.len as usize];
+            if is_checked && !copy.is_of(data) {
+                return None;
+            }
+            copies.push(data);
+            rest = behind;
+        }
+        Some(Whole {
+            entry,
+            images,
+            copies,
+            rest,
+        })
     }
 
     /// Whether a block is the image of this number that an entry was written with, by its header, which is whole.
@@ -77,7 +154,12 @@ impl Entry {
         if bytes.magic != ENTRY_MAGIC || is_checked && !is_sealed(block) {
             return None;
         }
-        let stripes = bytes.stripes.get(..bytes.image_count.get() as usize)?;
+        let copies = bytes.copies().get(..bytes.copy_count.get() as usize)?;
+        let images_max = match copies {
+            [] => IMAGES_MAX,
+            _ => IMAGES_BESIDE_COPIES_MAX,
+        };
+        let stripes = bytes.stripes[..images_max].get(..bytes.image_count.get() as usize)?;
         Some(Self {
             log_generation: bytes.log_generation.get(),
             sequence: bytes.sequence.get(),
@@ -86,6 +168,14 @@ impl Entry {
             shown_below: bytes.shown_below.get(),
             durable_blocks: bytes.durable_blocks.get(),
             stripes: stripes.iter().map(|stripe| stripe.get()).collect(),
+            copies: copies
+                .iter()
+                .map(|copy| CopyOf {
+                    sector: copy.sector.get(),
+                    len: copy.length.get(),
+                    checksum: copy.checksum.get(),
+                })
+                .collect(),
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use super::table::SuperblockBytes;
 use super::{
-    Block, INCOMPATIBLE_KNOWN, Layout, MAGIC, VERIFY_DATA, VERSION, Verify, is_sealed, seal,
+    Block, INCOMPATIBLE_KNOWN, LOGS_DATA, Layout, MAGIC, VERIFY_DATA, VERSION, Verify, is_sealed,
+    seal,
 };
 use disk_backend::ContentStamp;
 use std::fmt;
@@ -86,6 +87,8 @@ pub(crate) struct Superblock {
     pub(crate) binding: Binding,
     /// Checksums of data in pages of this sequence number, or before, are not believed.
     pub(crate) sums_after: u64,
+    /// Whether entries of the log may have copies of data.
+    pub(crate) logs_data: bool,
 }
 
 /// Why a block is no superblock that can be used.
@@ -120,11 +123,12 @@ impl Superblock {
         bytes.magic = MAGIC;
         bytes.version = VERSION.into();
         bytes.sector_size = self.layout.sector_size.into();
-        bytes.incompatible = match self.layout.verify {
-            Verify::Metadata => 0,
-            Verify::Data => VERIFY_DATA,
-        }
-        .into();
+        let features = [
+            (VERIFY_DATA, self.layout.is_verified()),
+            (LOGS_DATA, self.logs_data),
+        ];
+        let used = features.iter().filter(|(_, is_used)| *is_used);
+        bytes.incompatible = used.map(|(bit, _)| bit).sum::<u64>().into();
         bytes.generation = self.generation.into();
         bytes.epoch = self.epoch.into();
         bytes.layer_id = self.layer_id;
@@ -205,6 +209,7 @@ impl Superblock {
             },
             binding: binding(bytes)?,
             sums_after: bytes.sums_after.get(),
+            logs_data: bytes.incompatible.get() & LOGS_DATA != 0,
         };
         match superblock.wrong_field() {
             None => Ok(superblock),

@@ -48,8 +48,30 @@ pub(crate) struct EntryBytes {
     pub(crate) durable_blocks: U32,
     pub(crate) stripes: [U64; super::IMAGES_MAX],
     pub(crate) checksums: [U32; super::IMAGES_MAX],
-    pub(crate) unused: [u8; 4],
+    pub(crate) copy_count: U32,
     pub(crate) checksum: U32,
+}
+
+/// What a header says of a copy of data.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct CopyBytes {
+    pub(crate) sector: U64,
+    pub(crate) length: U32,
+    pub(crate) checksum: U32,
+}
+
+impl EntryBytes {
+    /// All that there can be.
+    pub(crate) fn copies(&self) -> &[CopyBytes] {
+        let bytes = self.stripes[super::IMAGES_BESIDE_COPIES_MAX..].as_bytes();
+        <[CopyBytes]>::ref_from_bytes(bytes).expect("a whole number of them")
+    }
+
+    pub(crate) fn copies_mut(&mut self) -> &mut [CopyBytes] {
+        let bytes = self.stripes[super::IMAGES_BESIDE_COPIES_MAX..].as_mut_bytes();
+        <[CopyBytes]>::mut_from_bytes(bytes).expect("a whole number of them")
+    }
 }
 
 /// A page: what is known of the sectors of a stripe.
@@ -102,8 +124,9 @@ pub(crate) fn rows() -> Vec<(&'static str, &'static str, usize, usize)> {
         layer_id, sector_count, shown_below, stripe_sectors, log_blocks, log_generation, log_sequence, state, role,
         lower_kind, lower_sector_size, lower_sector_count, lower_id, lower_stamp, sums_after, unused, checksum);
     let entry = rows!(EntryBytes: magic, log_generation, sequence, epoch, sector_count, shown_below, image_count,
-        durable_blocks, stripes, checksums, unused, checksum);
+        durable_blocks, stripes, checksums, copy_count, checksum);
+    let copy = rows!(CopyBytes: sector, length, checksum);
     let page = rows!(PageBytes: magic, kind, epoch, stripe, sequence, states, unused, checksum);
     let summed = rows!(SummedPageBytes: magic, kind, epoch, stripe, sequence, states, sums, unused, checksum);
-    [&superblock[..], &entry, &page, &summed].concat()
+    [&superblock[..], &entry, &copy, &page, &summed].concat()
 }

@@ -27,6 +27,7 @@ fn superblock() -> Superblock {
             stamp: ContentStamp::new([4; 32]),
         }),
         sums_after: 9,
+        logs_data: false,
     }
 }
 
@@ -172,9 +173,18 @@ fn a_layer_that_verifies_its_data_says_so_in_its_superblock() {
         Superblock::decode(&written.encode()),
         Err(BadSuperblock::Field("stripe_sectors"))
     );
-    block[24] = 3;
+    block[24] = 5;
     seal(&mut block);
-    assert_eq!(Superblock::decode(&block), Err(BadSuperblock::Features(2)));
+    assert_eq!(Superblock::decode(&block), Err(BadSuperblock::Features(4)));
+}
+
+#[test]
+fn a_layer_whose_log_has_data_says_so_in_its_superblock() {
+    let mut written = superblock();
+    written.logs_data = true;
+    let block = written.encode();
+    assert_eq!(block[24], 2);
+    assert_eq!(Superblock::decode(&block), Ok(written));
 }
 
 #[test]
@@ -190,11 +200,19 @@ fn an_entry_is_read_with_its_images_or_not_at_all() {
         shown_below: 100,
         durable_blocks: 5,
         stripes: vec![0, 9],
+        copies: Vec::new(),
     };
     let mut log = entry.encode(&images).to_vec();
     log.extend(&images);
     log.extend([0; BLOCK_BYTES]);
-    assert_eq!(Entry::decode(&log), Some((entry, &[0; BLOCK_BYTES][..])));
+    assert_eq!(entry.block_count(), 3);
+    let whole = Whole {
+        entry,
+        images: &images,
+        copies: Vec::new(),
+        rest: &[0; BLOCK_BYTES],
+    };
+    assert_eq!(Entry::decode(&log), Some(whole));
     for at in (0..3 * BLOCK_BYTES).step_by(257) {
         let mut torn = log.clone();
         torn[at] ^= 1;
@@ -204,6 +222,74 @@ fn an_entry_is_read_with_its_images_or_not_at_all() {
     // Whole images of another entry are not its own.
     log[BLOCK_BYTES..2 * BLOCK_BYTES].copy_from_slice(&image(1));
     assert_eq!(Entry::decode(&log), None);
+}
+
+#[test]
+fn an_entry_is_read_with_its_copies_or_not_at_all() {
+    let image = encode_page(4, 7, 13, &PageImage::absent(&layout()));
+    let data = [vec![1; 512], vec![2; BLOCK_BYTES + 512]];
+    let entry = Entry {
+        log_generation: 6,
+        sequence: 13,
+        epoch: 4,
+        sector_count: 100,
+        shown_below: 100,
+        durable_blocks: 5,
+        stripes: vec![7],
+        copies: vec![CopyOf::new(60, &data[0]), CopyOf::new(50, &data[1])],
+    };
+    assert_eq!(entry.block_count(), 2 + 1 + 2);
+    let mut log = entry.encode(&image).to_vec();
+    log.extend(image);
+    for data in &data {
+        log.extend(data);
+        log.resize(log.len().next_multiple_of(BLOCK_BYTES), 0);
+    }
+    log.extend([9; BLOCK_BYTES]);
+    let whole = Entry::decode(&log).unwrap();
+    assert_eq!(whole.entry, entry);
+    assert_eq!(whole.copies, data);
+    assert_eq!(whole.rest, [9; BLOCK_BYTES]);
+    // Any byte of it, but for what only fills a block up.
+    let first = 2 * BLOCK_BYTES..2 * BLOCK_BYTES + 512;
+    let second = 3 * BLOCK_BYTES..4 * BLOCK_BYTES + 512;
+    for at in (0..2 * BLOCK_BYTES).chain(first).chain(second).step_by(253) {
+        let mut torn = log.clone();
+        torn[at] ^= 1;
+        assert_eq!(Entry::decode(&torn), None, "byte {at}");
+    }
+    assert_eq!(Entry::decode(&log[..5 * BLOCK_BYTES - 1]), None);
+}
+
+#[test]
+fn what_an_entry_cannot_have_is_no_entry() {
+    let entry = Entry {
+        log_generation: 6,
+        sequence: 13,
+        epoch: 4,
+        sector_count: 100,
+        shown_below: 100,
+        durable_blocks: 5,
+        stripes: Vec::new(),
+        copies: vec![CopyOf::new(60, &[1; 512]); COPIES_MAX],
+    };
+    let change = |changes: &[(usize, u32)]| {
+        let mut block = entry.encode(&[]);
+        for (at, value) in changes {
+            block[*at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        seal(&mut block);
+        Entry::decode_header(&block)
+    };
+    assert_eq!(change(&[]), Some(entry.clone()));
+    let (image_count, copy_count) = (48, 4088);
+    assert_eq!(change(&[(copy_count, COPIES_MAX as u32 + 1)]), None);
+    assert_eq!(change(&[(copy_count, u32::MAX)]), None);
+    // The names of more images would be taken for copies.
+    assert!(change(&[(image_count, 256)]).is_some());
+    assert_eq!(change(&[(image_count, 257)]), None);
+    assert!(change(&[(copy_count, 0), (image_count, 336)]).is_some());
+    assert_eq!(change(&[(copy_count, 0), (image_count, 337)]), None);
 }
 
 #[test]
@@ -234,18 +320,24 @@ fn the_document_says_where_every_field_is() {
         ("PageBytes", "## Page"),
         ("SummedPageBytes", "## Page with checksums"),
         ("EntryBytes", "## Log"),
+        ("CopyBytes", "### Copies of data"),
     ];
     for (structure, title) in sections {
         let section = document.split_once(title).expect(title).1;
-        let section = section.split("\n## ").next().unwrap();
+        let section = section.split("\n##").next().unwrap();
         let said: Vec<_> = section.lines().filter_map(row).collect();
         let rows = table::rows();
         let rows = rows.iter().filter(|row| row.0 == structure);
         let meant: Vec<_> = rows.map(|row| (row.2, row.3, row.1.to_owned())).collect();
         assert_eq!(said, meant, "{title}");
     }
-    let constants = format!("0 to {IMAGES_MAX}");
-    assert!(document.contains(&constants), "{constants}");
+    for constants in [
+        format!("0 to {IMAGES_MAX}"),
+        format!("0 to {COPIES_MAX}"),
+        format!("at most {IMAGES_BESIDE_COPIES_MAX} images"),
+    ] {
+        assert!(document.contains(&constants), "{constants}");
+    }
 }
 
 /// Offset, length and name of a field, from a row of a table.

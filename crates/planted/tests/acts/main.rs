@@ -243,6 +243,12 @@ fn a_durable_layer_loses_what_it_flushed_when_the_power_is_cut() {
 }
 
 #[test]
+fn what_was_flushed_is_older_again_after_a_power_cut() {
+    let scenario = durable::survives_power_cuts_after_first_writes;
+    acts(Bug::StaleCopy, scenario, true, false);
+}
+
+#[test]
 fn a_sector_that_a_power_cut_left_as_it_may_fails_its_check() {
     let scenario = durable::survives_power_cuts_of_overwrites;
     acts(Bug::OverwriteBeforeMark, scenario, true, false);

@@ -1,0 +1,459 @@
+//! A flush after few first writes is one flush of the store, and no crash can tell.
+
+mod common;
+
+use common::{
+    bytes_at, content, few_pages, flip, layer_on, memory, open, put, read, report, store, tight,
+    try_open, watched, write,
+};
+use disk_backend::{Disk, DiskError, DiskIo};
+use disk_contract::{Operation, Script, ScriptedDisk, When};
+use disk_layered::LayerIo;
+use disk_sim::{Sim, SimDisk, SimOptions, Step};
+use disklayer_durable::{Condition, DurableLayer, FormatOptions, OpenError, Verify, format, loss, salvage};
+use futures_lite::future::block_on;
+use scsi_buffers::HostBuffers;
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SECTORS: u64 = 24;
+const LOG_BLOCKS: u32 = 32;
+
+/// Stripes of eight sectors, and a log that all of a test has room in.
+fn options() -> FormatOptions {
+    let mut options = tight(SECTORS, 512);
+    options.log_blocks = Some(LOG_BLOCKS);
+    options
+}
+
+/// Where the data of a sector lies.
+fn place(sector: u64) -> u64 {
+    let stripe = 8192 + u64::from(LOG_BLOCKS) * 4096 + sector / 8 * (4096 + 8 * 512);
+    stripe + 4096 + sector % 8 * 512
+}
+
+/// Where a block of the log lies.
+fn log_place(block: u64) -> u64 {
+    8192 + block * 4096
+}
+
+async fn write_bytes(layer: &DurableLayer, sector: u64, bytes: &[u8], fua: bool) {
+    let host = HostBuffers::from_ref(bytes);
+    let written = layer.write(&host.buffers(), sector, fua).await;
+    written.unwrap();
+}
+
+/// A layer that was written once, so that its store says that it is in use; and what counts its flushes.
+async fn counted(options: &FormatOptions) -> (DurableLayer, Script) {
+    let scripted = ScriptedDisk::new(memory(1, 512).await);
+    let script = scripted.script().clone();
+    let store = Disk::new(scripted).unwrap();
+    let layer = layer_on(&store, options, &few_pages()).await;
+    write(&layer, options.sector_count - 1, 1).await;
+    layer.sync_cache().await.unwrap();
+    layer.sync_cache().await.unwrap();
+    (layer, script)
+}
+
+/// How many flushes and writes of the store `work` takes, with a flush behind it.
+async fn cost(layer: &DurableLayer, script: &Script, work: impl Future<Output = ()>) -> (usize, usize) {
+    let counts: [Arc<AtomicUsize>; 2] = Default::default();
+    for (operation, count) in [Operation::Flush, Operation::Write].into_iter().zip(&counts) {
+        let count = Arc::clone(count);
+        script.run(operation, When::Before, move || _ = count.fetch_add(1, Ordering::Relaxed));
+    }
+    work.await;
+    layer.sync_cache().await.unwrap();
+    script.clear();
+    let [flushes, writes] = counts.map(|count| count.load(Ordering::Relaxed));
+    (flushes, writes)
+}
+
+#[test]
+fn few_first_writes_and_their_record_take_one_flush_of_the_store() {
+    block_on(async {
+        let (layer, script) = counted(&options()).await;
+        // The place of a page, the data, and the entry.
+        assert_eq!(cost(&layer, &script, write(&layer, 0, 1)).await, (1, 3));
+        let three = async {
+            for sector in [1, 2, 8] {
+                write(&layer, sector, 2).await;
+            }
+        };
+        assert_eq!(cost(&layer, &script, three).await, (1, 5));
+        // The next flush ends the copies, whatever it is for; then it is the store's.
+        assert_eq!(cost(&layer, &script, write(&layer, 0, 3)).await, (1, 2));
+        assert_eq!(cost(&layer, &script, write(&layer, 0, 4)).await, (1, 1));
+        assert_eq!(cost(&layer, &script, async {}).await, (1, 0));
+    });
+}
+
+#[test]
+fn what_has_no_copy_takes_two() {
+    block_on(async {
+        let mut long = options();
+        (long.sector_count, long.stripe_sectors) = (4096, Some(1024));
+        long.log_blocks = Some(200);
+        let (layer, script) = counted(&long).await;
+        let bytes = vec![1; (128 << 10) + 512];
+        let (whole, small) = bytes.split_at(128 << 10);
+        let fits = write_bytes(&layer, 0, whole, false);
+        assert_eq!(cost(&layer, &script, fits).await.0, 1);
+        let too_long = write_bytes(&layer, 512, &bytes, false);
+        assert_eq!(cost(&layer, &script, too_long).await.0, 2);
+        let too_long = async {
+            write_bytes(&layer, 1024, small, false).await;
+            write_bytes(&layer, 1025, whole, false).await;
+        };
+        assert_eq!(cost(&layer, &script, too_long).await.0, 2);
+        let many = |count: u64, from: u64| {
+            let layer = &layer;
+            async move {
+                for at in 0..count {
+                    write(layer, from + 2 * at, 1).await;
+                }
+            }
+        };
+        // Each takes a block: more than 32 are more than 128 KiB.
+        assert_eq!(cost(&layer, &script, many(32, 2048)).await.0, 1);
+        assert_eq!(cost(&layer, &script, many(33, 2049)).await.0, 2);
+        // It would be taken for an entry where these are looked for.
+        let mut entry = [7; 512];
+        entry[..8].copy_from_slice(b"plt.log\n");
+        let looks_like_one = write_bytes(&layer, 3000, &entry, false);
+        assert_eq!(cost(&layer, &script, looks_like_one).await.0, 2);
+    });
+}
+
+#[test]
+fn what_was_written_twice_before_a_flush_takes_two_and_is_what_was_written_last() {
+    block_on(async {
+        let (layer, script) = counted(&options()).await;
+        let twice = async {
+            write(&layer, 0, 1).await;
+            write(&layer, 0, 2).await;
+        };
+        assert_eq!(cost(&layer, &script, twice).await.0, 2);
+        assert_eq!(read(&layer, 0).await, Some(2));
+        // Cleared and written again: the later copy counts.
+        let again = async {
+            write(&layer, 1, 1).await;
+            layer.unmap(1, 1, false, false).await.unwrap();
+            write(&layer, 1, 2).await;
+        };
+        assert_eq!(cost(&layer, &script, again).await.0, 1);
+        assert_eq!(read(&layer, 1).await, Some(2));
+    });
+}
+
+#[test]
+fn a_log_without_room_for_copies_a_larger_size_and_other_layers_take_two() {
+    block_on(async {
+        let mut short = options();
+        short.log_blocks = Some(3);
+        let (layer, script) = counted(&short).await;
+        let two_blocks = write_bytes(&layer, 0, &[1; 8 * 512], false);
+        // The log is full as well, and is emptied: three more.
+        assert_eq!(cost(&layer, &script, two_blocks).await.0, 2 + 3);
+        let (layer, script) = counted(&options()).await;
+        let grown = async {
+            layer.resize(SECTORS + 8).await.unwrap();
+            write(&layer, SECTORS, 1).await;
+        };
+        assert_eq!(cost(&layer, &script, grown).await.0, 2);
+        let mut plain = options();
+        plain.logs_data = false;
+        let mut verified = options();
+        verified.verify = Verify::Data;
+        for options in [plain, verified] {
+            let (layer, script) = counted(&options).await;
+            assert_eq!(cost(&layer, &script, write(&layer, 0, 1)).await.0, 2);
+        }
+    });
+}
+
+/// A layer that was killed while the flush of its last entry was under way: the entry is there, the data is not. Returns what it held.
+async fn without_its_data(store: &Disk) -> Vec<Option<u8>> {
+    let layer = layer_on(store, &options(), &few_pages()).await;
+    write(&layer, 3, 3).await;
+    layer.sync_cache().await.unwrap();
+    write(&layer, 3, 4).await;
+    write_bytes(&layer, 9, &[9; 3 * 512], false).await;
+    layer.unmap(10, 1, false, false).await.unwrap();
+    layer.sync_cache().await.unwrap();
+    let held = content(&layer).await;
+    drop(layer);
+    put(store, place(9), &[0xdd; 3 * 512]).await;
+    held
+}
+
+#[test]
+fn data_that_only_the_log_has_is_read_from_there_and_comes_to_its_place_with_the_first_change() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let held = without_its_data(&store).await;
+        assert_eq!(held[9..12], [Some(9), Some(0), Some(9)]);
+        let before = bytes_at(&store, 0, place(SECTORS) as usize - 512).await;
+        assert_eq!(report(&store).await.condition, Condition::Crashed);
+        let layer = open(&store).await;
+        assert_eq!(content(&layer).await, held);
+        // Nor does a flush of nothing write.
+        layer.sync_cache().await.unwrap();
+        assert_eq!(content(&layer).await, held);
+        assert_eq!(bytes_at(&store, 0, before.len()).await, before);
+        // More than one sector at a time, and less than there is.
+        let mut data = [0; 2 * 512];
+        let host = HostBuffers::from_mut(&mut data);
+        let mut present = disk_layered::SectorBitmap::new(2);
+        let marker = disk_layered::SectorMarker::new(&mut present, 11, 11..13);
+        layer.read(&host.buffers(), 11, marker).await.unwrap();
+        drop(host);
+        assert_eq!((data[0], data[511]), (9, 9));
+        assert!(matches!(layer.try_read(&HostBuffers::from_mut(&mut data[..512]).buffers(), 9), disk_layered::TryRead::WouldBlock));
+        write(&layer, 0, 1).await;
+        assert_eq!(bytes_at(&store, place(9), 512).await, [9; 512]);
+        // What is no data any more is left as it is.
+        assert_eq!(bytes_at(&store, place(10), 512).await, [0xdd; 512]);
+        write(&layer, 9, 10).await;
+        assert_eq!(read(&layer, 9).await, Some(10));
+        assert_eq!(read(&layer, 11).await, Some(9));
+        layer.close().await.unwrap();
+        assert_eq!(report(&store).await.condition, Condition::Clean);
+        assert_eq!(read(&open(&store).await, 9).await, Some(10));
+    });
+}
+
+#[test]
+fn who_may_not_write_reads_it_from_the_log_for_ever() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let held = without_its_data(&store).await;
+        let read_only = common::read_only(&store);
+        let layer = open(&read_only).await;
+        for _ in 0..2 {
+            assert_eq!(content(&layer).await, held);
+            layer.sync_cache().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_copy_counts_no_more_when_another_entry_is_there() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = layer_on(&store, &options(), &few_pages()).await;
+        write(&layer, 0, 1).await;
+        layer.sync_cache().await.unwrap();
+        write(&layer, 0, 2).await;
+        // Killed before a flush, it may be one or the other, and here it is the copy.
+        assert_eq!(read(&open(&store).await, 0).await, Some(1));
+        layer.sync_cache().await.unwrap();
+        assert_eq!(read(&open(&store).await, 0).await, Some(2));
+        write(&layer, 1, 1).await;
+        layer.sync_cache().await.unwrap();
+        write_bytes(&layer, 1, &[2; 512], true).await;
+        assert_eq!(read(&open(&store).await, 1).await, Some(2));
+    });
+}
+
+/// Whether all that a power cut can leave of a sector, at each step of `work`, is what was promised last or came after it: a sector is written with
+/// numbers that rise, and the last promised one is what `work` is told to set.
+fn survives(work: impl AsyncFn(&DurableLayer, &Cell<u8>)) -> bool {
+    let (promised, layer) = (Cell::new(0), OnceCell::new());
+    let mut sim = Sim::new(7);
+    let options = || SimOptions::new(1, 512, 7);
+    let sim_disk = SimDisk::new(options(), sim.clock());
+    let store = Disk::new(sim_disk.clone()).unwrap();
+    let opened = sim.block_on(layer_on(&store, &self::options(), &few_pages()));
+    let layer = layer.get_or_init(|| opened.unwrap());
+    sim.spawn("work", work(layer, &promised));
+    for seed in 0.. {
+        let is_over = matches!(sim.step().unwrap(), Step::Done);
+        for image in sim_disk.crash().images(64, seed) {
+            let mut sim = Sim::new(7);
+            let store = SimDisk::from_image(image, options(), sim.clock());
+            let looked = sim.block_on(async {
+                let layer = open(&Disk::new(store).unwrap()).await;
+                let found = read(&layer, 0).await.unwrap_or(0);
+                // The first change keeps what was picked.
+                write(&layer, 5, 1).await;
+                (found, read(&layer, 0).await.unwrap_or(0))
+            });
+            let (found, kept) = looked.unwrap();
+            if found < promised.get() || found != kept {
+                return false;
+            }
+        }
+        if is_over {
+            break;
+        }
+    }
+    true
+}
+
+#[test]
+fn no_power_cut_brings_back_what_is_older_than_a_flush_or_a_durable_write() {
+    let is_right = survives(async |layer, promised| {
+        for round in 0..3 {
+            let at = |step: u8| round * 10 + step;
+            write(layer, 0, at(1)).await;
+            layer.sync_cache().await.unwrap();
+            promised.set(at(1));
+            write_bytes(layer, 0, &[at(2); 512], true).await;
+            promised.set(at(2));
+            write_bytes(layer, 0, &[at(3); 512], true).await;
+            promised.set(at(3));
+            write(layer, 0, at(4)).await;
+            layer.sync_cache().await.unwrap();
+            promised.set(at(4));
+            // Another first write, whose copy says nothing of this sector.
+            write(layer, 8 + u64::from(round), 1).await;
+            write(layer, 0, at(5)).await;
+            layer.sync_cache().await.unwrap();
+            promised.set(at(5));
+        }
+    });
+    assert!(is_right);
+}
+
+#[test]
+fn after_a_failed_flush_the_next_one_takes_two_and_nothing_is_lost() {
+    block_on(async {
+        for (nth, operation) in [(0, Operation::Flush), (2, Operation::Write)] {
+            for when in [When::Before, When::After] {
+                let scripted = ScriptedDisk::new(memory(1, 512).await);
+                let script = scripted.script().clone();
+                let store = Disk::new(scripted).unwrap();
+                let layer = layer_on(&store, &options(), &few_pages()).await;
+                write(&layer, 20, 1).await;
+                layer.sync_cache().await.unwrap();
+                script.fail_nth(nth, operation, when);
+                write(&layer, 0, 1).await;
+                layer.sync_cache().await.unwrap_err();
+                write(&layer, 0, 2).await;
+                assert_eq!(cost(&layer, &script, async {}).await.0, 2);
+                assert_eq!(read(&open(&store).await, 0).await, Some(2));
+                // And then it is as before.
+                assert_eq!(cost(&layer, &script, write(&layer, 1, 1)).await.0, 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_copy_that_rots_is_an_error_unless_it_is_in_the_last_entry() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = layer_on(&store, &options(), &few_pages()).await;
+        write(&layer, 0, 1).await;
+        layer.sync_cache().await.unwrap();
+        let first = content(&layer).await;
+        write(&layer, 8, 2).await;
+        layer.sync_cache().await.unwrap();
+        drop(layer);
+        // Each is a header, an image, and a copy.
+        flip(&store, log_place(5) + 511).await;
+        assert_eq!(content(&open(&store).await).await, first);
+        flip(&store, log_place(5) + 511).await;
+        flip(&store, log_place(2)).await;
+        let error = try_open(&store).await.unwrap_err();
+        assert!(matches!(error, OpenError::LogRot(8192)), "{error}");
+    });
+}
+
+#[test]
+fn a_salvage_puts_copies_in_their_places_and_says_where_that_may_be_old() {
+    block_on(async {
+        // A page is damaged, and all of the log is there.
+        let store = store(1, 512).await;
+        let held = without_its_data(&store).await;
+        put(&store, place(16) - 4096, &[1; 512]).await;
+        let lost = salvage(&store, watched).await.unwrap();
+        assert_eq!((lost.log_offset, lost.old.as_slice()), (None, &[][..]));
+        assert_eq!(content(&open(&store).await).await[..16], held[..16]);
+        // An entry before the last is lost.
+        let layer = layer_on(&store, &options(), &few_pages()).await;
+        for sector in [0, 8, 16] {
+            write(&layer, sector, 1).await;
+            layer.sync_cache().await.unwrap();
+        }
+        write(&layer, 16, 2).await;
+        drop(layer);
+        flip(&store, log_place(5)).await;
+        let lost = loss(&store, watched).await.unwrap();
+        assert_eq!(lost.log_offset, Some(log_place(3)));
+        assert_eq!(lost.old.as_slice(), &[16..24]);
+        salvage(&store, watched).await.unwrap();
+        let layer = open(&store).await;
+        assert_eq!(read(&layer, 8).await, Some(1));
+        assert_eq!(read(&layer, 16).await, Some(1));
+        assert_eq!(report(&store).await.condition, Condition::Clean);
+    });
+}
+
+/// A block of the log with its checksum made right again.
+async fn forge(store: &Disk, block: u64, change: impl FnOnce(&mut [u8])) {
+    let mut data = bytes_at(store, log_place(block), 4096).await;
+    change(&mut data);
+    let checksum = crc32c::crc32c(&data[..4092]);
+    data[4092..].copy_from_slice(&checksum.to_le_bytes());
+    put(store, log_place(block), &data).await;
+}
+
+#[test]
+fn copies_that_no_layer_can_have_are_damage() {
+    block_on(async {
+        let with_copy = async |options: &FormatOptions| {
+            let store = store(1, 512).await;
+            let layer = layer_on(&store, options, &few_pages()).await;
+            write(&layer, 0, 1).await;
+            layer.sync_cache().await.unwrap();
+            store
+        };
+        let refused = async |store: &Disk| {
+            let error = try_open(store).await.unwrap_err();
+            assert!(matches!(error, OpenError::LogEntry(8192)), "{error}");
+        };
+        // A length that is no sectors, and none at all.
+        for (length, checksum) in [(500, crc32c::crc32c(&[1; 500])), (0, 0)] {
+            let store = with_copy(&options()).await;
+            forge(&store, 0, |data| {
+                data[2112..2116].copy_from_slice(&u32::to_le_bytes(length));
+                data[2116..2120].copy_from_slice(&checksum.to_le_bytes());
+            })
+            .await;
+            refused(&store).await;
+        }
+        // A layer whose superblock says nothing of them.
+        let mut plain = options();
+        plain.logs_data = false;
+        let store = with_copy(&plain).await;
+        let sum = crc32c::crc32c(&[0; 512]);
+        forge(&store, 0, |data| {
+            data[2112..2116].copy_from_slice(&u32::to_le_bytes(512));
+            data[2116..2120].copy_from_slice(&sum.to_le_bytes());
+            data[4088] = 1;
+        })
+        .await;
+        refused(&store).await;
+        // One that is beyond the end, or of no data, is nobody's.
+        let store = with_copy(&options()).await;
+        forge(&store, 0, |data| data[2104..2112].copy_from_slice(&u64::MAX.to_le_bytes())).await;
+        assert_eq!(read(&open(&store).await, 0).await, Some(1));
+    });
+}
+
+/// A program that knows nothing of this feature finds its bit, and refuses it.
+#[test]
+fn the_feature_has_a_bit_that_an_older_program_refuses() {
+    block_on(async {
+        let store = store(1, 512).await;
+        for (logs_data, bits) in [(true, 2_u64), (false, 0)] {
+            let mut options = options();
+            options.logs_data = logs_data;
+            format(&store, &options).await.unwrap();
+            assert_eq!(bytes_at(&store, 0, 512).await[24..32], bits.to_le_bytes());
+        }
+    });
+}
