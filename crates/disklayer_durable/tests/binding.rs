@@ -2,13 +2,11 @@
 
 mod common;
 
-use common::{few_pages, store, tight};
+use common::{open, read, store, tight, write};
 use disk_backend::{ContentStamp, Disk};
-use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo, SectorBitmap, SectorMarker};
+use disk_layered::{DiskLayerMetadata, LayerAttach};
 use disk_sim::{Image, Sim, SimDisk, SimOptions, Step};
-use disklayer_durable::{
-    Binding, DurableLayer, FormatOptions, LazyDurableLayer, OpenError, Role, format, info,
-};
+use disklayer_durable::{Binding, FormatOptions, LazyDurableLayer, OpenError, Role, format, info};
 use futures_lite::future::block_on;
 use scsi_buffers::HostBuffers;
 use serde_json::{Value, json};
@@ -34,23 +32,6 @@ async fn recorded(store: &Disk) -> Option<String> {
         Binding::Disk(lower) => lower.stamp.map(|stamp| stamp.to_string()),
         Binding::Unknown | Binding::Nothing => None,
     }
-}
-
-async fn write(layer: &impl LayerIo, sector: u64, byte: u8) {
-    let data = [byte; 512];
-    let host = HostBuffers::from_ref(&data);
-    let written = layer.write(&host.buffers(), sector, false).await;
-    written.unwrap();
-}
-
-async fn read(layer: &impl LayerIo, sector: u64) -> Option<u8> {
-    let mut data = [0xee; 512];
-    let mut present = SectorBitmap::new(1);
-    let host = HostBuffers::from_mut(&mut data);
-    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-    layer.read(&host.buffers(), sector, marker).await.unwrap();
-    drop(host);
-    present.is_full().then_some(data[0])
 }
 
 #[test]
@@ -199,7 +180,7 @@ fn after(image: Image) -> (Option<String>, [Option<u8>; 3]) {
     let store = Disk::new(store).unwrap();
     let found = sim.block_on(async {
         let stamp = recorded(&store).await;
-        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        let layer = open(&store).await;
         let mut content = [None; 3];
         for (sector, place) in (0..).zip(&mut content) {
             *place = read(&layer, sector).await;

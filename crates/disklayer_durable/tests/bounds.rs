@@ -3,7 +3,7 @@
 mod common;
 
 use clock::Clock;
-use common::{few_pages, layer_on, store, tight};
+use common::{few_pages, layer_on, store, tight, try_write, write};
 use disk_backend::{Disk, DiskError};
 use disk_fault::{Action, FaultControl, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
 use disk_layered::LayerIo;
@@ -28,19 +28,13 @@ fn log_fails(control: &FaultControl) {
     control.add(rule.sectors(8192 / 512, 3 * 8)).unwrap();
 }
 
-async fn write(layer: &DurableLayer, sector: u64, fua: bool) -> Result<(), DiskError> {
-    let data = [7; 512];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), sector, fua).await
-}
-
 #[test]
 fn a_store_whose_log_cannot_be_written_takes_no_more_changes_than_there_is_memory_for() {
     block_on(async {
         let (layer, control) = layer().await;
         log_fails(&control);
         let mut done = 0;
-        while done < 200 && write(&layer, 8 * done, false).await.is_ok() {
+        while done < 200 && try_write(&layer, 8 * done, 7).await.is_ok() {
             done += 1;
         }
         assert!((PAGES / 2..=PAGES + 1).contains(&done), "{done}");
@@ -68,7 +62,7 @@ fn space_is_given_back_to_the_store_whatever_flush_makes_that_safe() {
     block_on(async {
         let (layer, control) = layer().await;
         for stripe in 0..12 {
-            write(&layer, 8 * stripe, false).await.unwrap();
+            write(&layer, 8 * stripe, 7).await;
         }
         layer.sync_cache().await.unwrap();
         let rule = Rule::new(Action::Drop).on([Operation::Unmap]);
@@ -81,8 +75,10 @@ fn space_is_given_back_to_the_store_whatever_flush_makes_that_safe() {
                 .concerned
         };
         layer.unmap(0, 8 * 12, false, false).await.unwrap();
+        let host = HostBuffers::from_ref(&[7; 512]);
         for _ in 0..3 {
-            write(&layer, 8 * 100, true).await.unwrap();
+            let written = layer.write(&host.buffers(), 8 * 100, true).await;
+            written.unwrap();
         }
         assert!(unmaps() >= 12, "{}", unmaps());
     });

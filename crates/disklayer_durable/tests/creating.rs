@@ -2,31 +2,13 @@
 
 mod common;
 
-use common::{few_pages, layer_on, store, tight};
+use common::{bytes_of, few_pages, layer_on, put, store, tight, write};
 use disk_backend::Disk;
-use disk_layered::{DiskLayerMetadata, LayerAttach, LayerIo};
+use disk_layered::{DiskLayerMetadata, LayerAttach};
 use disklayer_durable::{FormatOptions, LazyDurableLayer, OpenError, Role};
 use futures_lite::future::block_on;
-use scsi_buffers::HostBuffers;
 
 const MIB: u64 = 1 << 20;
-
-async fn put(store: &Disk, offset: u64, bytes: &[u8]) {
-    let host = HostBuffers::from_ref(bytes);
-    let sector = offset / u64::from(store.sector_size());
-    store
-        .write_vectored(&host.buffers(), sector, false)
-        .await
-        .unwrap();
-}
-
-async fn bytes_of(store: &Disk) -> Vec<u8> {
-    let mut bytes = vec![0; (store.sector_count() << store.sector_shift()) as usize];
-    let host = HostBuffers::from_mut(&mut bytes);
-    store.read_vectored(&host.buffers(), 0).await.unwrap();
-    drop(host);
-    bytes
-}
 
 fn lower() -> Option<DiskLayerMetadata> {
     Some(DiskLayerMetadata {
@@ -50,9 +32,7 @@ fn creating(store: &Disk, role: Role) -> LazyDurableLayer {
 async fn used(options: &FormatOptions) -> Disk {
     let store = store(1, 512).await;
     let layer = layer_on(&store, options, &few_pages()).await;
-    let data = [7; 512];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), 0, false).await.unwrap();
+    write(&layer, 0, 7).await;
     layer.close().await.unwrap();
     store
 }

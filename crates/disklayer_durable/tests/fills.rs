@@ -3,17 +3,14 @@
 mod common;
 
 use clock::Clock;
-use common::{few_pages, store, tight};
-use disk_backend::{Disk, DiskError};
+use common::{open, read, store, tight, try_read_disk, try_write_disk};
+use disk_backend::Disk;
 use disk_contract::{DiskSpec, ReferenceDisk};
 use disk_fault::{Action, FaultControl, FaultDisk, FaultOptions, Operation, Rule};
-use disk_layered::{
-    DiskLayer, LayerConfiguration, LayerIo, LayeredDisk, SectorBitmap, SectorMarker,
-};
-use disklayer_durable::{DurableLayer, LazyDurableLayer, Role, format, info};
+use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
+use disklayer_durable::{LazyDurableLayer, Role, format, info};
 use disklayer_ram::LazyRamDiskLayer;
 use futures_lite::future::{block_on, poll_once};
-use scsi_buffers::HostBuffers;
 use std::pin::pin;
 
 const SECTORS: u64 = 64;
@@ -27,20 +24,6 @@ fn alone<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut polls = (0..POLLS_MAX).map(|_| block_on(poll_once(future.as_mut())));
     polls.find_map(|done| done).expect("it waits for somebody")
-}
-
-async fn read(disk: &Disk, sector: u64) -> Result<u8, DiskError> {
-    let mut data = [0xee; 512];
-    let host = HostBuffers::from_mut(&mut data);
-    disk.read_vectored(&host.buffers(), sector).await?;
-    drop(host);
-    Ok(data[0])
-}
-
-async fn write(disk: &Disk, sector: u64, byte: u8) -> Result<(), DiskError> {
-    let data = [byte; 512];
-    let host = HostBuffers::from_ref(&data);
-    disk.write_vectored(&host.buffers(), sector, false).await
 }
 
 /// A cache on a store that can be held up, below memory or written through, above a disk of ones.
@@ -85,17 +68,7 @@ fn cached(role: Role) -> Cached {
 
 /// What the cache has of a sector, when it is closed and opened again.
 fn kept(store: &Disk, sector: u64) -> Option<u8> {
-    block_on(async {
-        let layer = DurableLayer::open(store.clone(), &few_pages()).await;
-        let layer = layer.unwrap();
-        let mut data = [0xee; 512];
-        let mut present = SectorBitmap::new(1);
-        let host = HostBuffers::from_mut(&mut data);
-        let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-        layer.read(&host.buffers(), sector, marker).await.unwrap();
-        drop(host);
-        present.is_full().then_some(data[0])
-    })
+    block_on(async { read(&open(store).await, sector).await })
 }
 
 fn hold() -> Rule {
@@ -113,18 +86,18 @@ fn a_read_does_not_wait_for_its_fill_and_whoever_comes_finishes_it() {
                 control,
             } = cached(role);
             if is_in_use {
-                assert_eq!(alone(read(&disk, 40)).unwrap(), 1);
+                assert_eq!(alone(try_read_disk(&disk, 40)).unwrap(), 1);
                 alone(disk.drain());
             }
             let held = control.add(hold()).unwrap();
-            assert_eq!(alone(read(&disk, 5)).unwrap(), 1);
+            assert_eq!(alone(try_read_disk(&disk, 5)).unwrap(), 1);
             // Others read it meanwhile, and its neighbours.
-            assert_eq!(alone(read(&disk, 5)).unwrap(), 1);
-            assert_eq!(alone(read(&disk, 6)).unwrap(), 1);
+            assert_eq!(alone(try_read_disk(&disk, 5)).unwrap(), 1);
+            assert_eq!(alone(try_read_disk(&disk, 6)).unwrap(), 1);
             control.remove(held).unwrap();
             // A write of the same sector, a flush and the end: each is the only one that is polled.
-            alone(write(&disk, 5, 2)).unwrap();
-            assert_eq!(alone(read(&disk, 5)).unwrap(), 2);
+            alone(try_write_disk(&disk, 5, 2)).unwrap();
+            assert_eq!(alone(try_read_disk(&disk, 5)).unwrap(), 2);
             alone(disk.sync_cache()).unwrap();
             alone(disk.close()).unwrap();
             drop(disk);
@@ -148,11 +121,11 @@ fn a_write_waits_for_a_fill_of_a_reader_that_went_away_and_gets_it_on() {
     } = cached(Role::WriteThrough);
     let held = control.add(hold()).unwrap();
     {
-        let mut reading = pin!(read(&disk, 5));
+        let mut reading = pin!(try_read_disk(&disk, 5));
         let _ = block_on(poll_once(reading.as_mut()));
     }
     {
-        let mut writing = pin!(write(&disk, 5, 2));
+        let mut writing = pin!(try_write_disk(&disk, 5, 2));
         for _ in 0..10 {
             assert!(block_on(poll_once(writing.as_mut())).is_none());
         }
@@ -175,12 +148,12 @@ fn fills_that_are_let_go_of_leave_nothing_behind() {
         } = cached(role);
         let held = control.add(hold()).unwrap();
         for sector in 0..40 {
-            assert_eq!(alone(read(&disk, sector)).unwrap(), 1);
+            assert_eq!(alone(try_read_disk(&disk, sector)).unwrap(), 1);
         }
         control.remove(held).unwrap();
         for sector in 0..40 {
-            alone(write(&disk, sector, 2)).unwrap();
-            assert_eq!(alone(read(&disk, sector)).unwrap(), 2);
+            alone(try_write_disk(&disk, sector, 2)).unwrap();
+            assert_eq!(alone(try_read_disk(&disk, sector)).unwrap(), 2);
         }
         alone(disk.close()).unwrap();
         drop(disk);

@@ -7,63 +7,30 @@
 
 mod common;
 
-use common::few_pages;
+use common::{bytes_of, few_pages, layer_on, open, put, read, report, store, write};
 use disk_backend::Disk;
-use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
-use disklayer_durable::{Condition, DurableLayer, FormatOptions, Verify, check, format, info};
+use disk_layered::LayerIo;
+use disklayer_durable::{Condition, FormatOptions, Verify, info};
 use futures_lite::future::block_on;
-use scsi_buffers::HostBuffers;
-use std::ops::ControlFlow;
 
 const VERSION_1: &[u8] = include_bytes!("golden/version-1.plt");
 const VERIFIED: &[u8] = include_bytes!("golden/version-1-verified.plt");
 
 async fn store_of(bytes: &[u8]) -> Disk {
-    let store = common::store(bytes.len() as u64 / 512, 512).await;
-    let host = HostBuffers::from_ref(bytes);
+    let store = store(bytes.len() as u64 / 512, 512).await;
+    put(&store, 0, bytes).await;
     store
-        .write_vectored(&host.buffers(), 0, false)
-        .await
-        .unwrap();
-    store
-}
-
-async fn bytes_of(store: &Disk) -> Vec<u8> {
-    let mut bytes = vec![0; store.sector_count() as usize * 512];
-    let host = HostBuffers::from_mut(&mut bytes);
-    store.read_vectored(&host.buffers(), 0).await.unwrap();
-    drop(host);
-    bytes
-}
-
-async fn write(layer: &DurableLayer, sector: u64, byte: u8) {
-    let data = [byte; 512];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), sector, false).await.unwrap();
-}
-
-async fn read(layer: &DurableLayer, sector: u64) -> Option<u8> {
-    let mut data = [0xee; 512];
-    let mut present = SectorBitmap::new(1);
-    let host = HostBuffers::from_mut(&mut data);
-    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-    layer.read(&host.buffers(), sector, marker).await.unwrap();
-    drop(host);
-    present.is_full().then_some(data[0])
 }
 
 /// What made the golden file.
 async fn make() -> Vec<u8> {
-    let store = common::store(1, 512).await;
+    let store = store(1, 512).await;
     let mut options = FormatOptions::new(20);
     options.stripe_sectors = Some(8);
     options.log_blocks = Some(8);
     options.layer_id = Some(*b"a golden layer 1");
     options.logs_data = false;
-    format(&store, &options).await.unwrap();
-    let layer = DurableLayer::open(store.clone(), &few_pages())
-        .await
-        .unwrap();
+    let layer = layer_on(&store, &options, &few_pages()).await;
     write(&layer, 1, 0x11).await;
     write(&layer, 2, 0x22).await;
     layer.close().await.unwrap();
@@ -84,12 +51,10 @@ fn a_layer_of_version_1_is_read() {
         let info = info(&store).await.unwrap();
         assert_eq!(info.layer_id, *b"a golden layer 1");
         assert_eq!((info.sector_count, info.shown_below), (24, 18));
-        let report = check(&store, |_, _| ControlFlow::Continue(()))
-            .await
-            .unwrap();
+        let report = report(&store).await;
         assert_eq!(report.condition, Condition::Crashed);
         assert_eq!((report.data_sectors, report.zero_sectors), (3, 1 + 6));
-        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        let layer = open(&store).await;
         for sector in 0..24 {
             let expected = match sector {
                 1 => Some(0x11),
@@ -119,16 +84,13 @@ fn the_same_requests_leave_the_same_bytes() {
 
 /// What made the golden file of a layer that verifies its data.
 async fn make_verified() -> Vec<u8> {
-    let store = common::store(1, 512).await;
+    let store = store(1, 512).await;
     let mut options = FormatOptions::new(20);
     options.stripe_sectors = Some(8);
     options.log_blocks = Some(8);
     options.layer_id = Some(*b"a golden layer 2");
     options.verify = Verify::Data;
-    format(&store, &options).await.unwrap();
-    let layer = DurableLayer::open(store.clone(), &few_pages())
-        .await
-        .unwrap();
+    let layer = layer_on(&store, &options, &few_pages()).await;
     write(&layer, 1, 0x11).await;
     write(&layer, 9, 0x99).await;
     layer.close().await.unwrap();
@@ -147,14 +109,12 @@ fn a_layer_of_version_1_that_verifies_its_data_is_read() {
         let info = info(&store).await.unwrap();
         assert_eq!(info.layer_id, *b"a golden layer 2");
         assert_eq!((info.verify, info.sector_count), (Verify::Data, 20));
-        let report = check(&store, |_, _| ControlFlow::Continue(()))
-            .await
-            .unwrap();
+        let report = report(&store).await;
         assert_eq!(report.condition, Condition::Crashed);
         assert_eq!((report.data_sectors, report.zero_sectors), (3, 1));
         let counts = (report.verified_sectors, report.unverified_sectors);
         assert_eq!(counts, (2, 1));
-        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        let layer = open(&store).await;
         for sector in 0..20 {
             let expected = match sector {
                 1 => Some(0x11),

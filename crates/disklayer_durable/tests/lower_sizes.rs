@@ -2,14 +2,13 @@
 
 mod common;
 
-use common::tight;
+use common::{read_disk, tight, write_disk};
 use disk_backend::Disk;
 use disk_contract::{DiskSpec, ProbeDisk, ProbeLog, ReferenceDisk};
 use disk_layered::{DiskLayer, LayerConfiguration, LayeredDisk};
 use disklayer_durable::{LazyDurableLayer, Role, info};
 use disklayer_ram::LazyRamDiskLayer;
 use futures_lite::future::block_on;
-use scsi_buffers::HostBuffers;
 
 /// A disk of ones.
 fn ones(sector_count: u64) -> Disk {
@@ -41,22 +40,6 @@ async fn stack(mut layers: Vec<LayerConfiguration>, lower: &Disk) -> Disk {
     Disk::new(LayeredDisk::new(false, layers).await.unwrap()).unwrap()
 }
 
-async fn read(disk: &Disk, sector: u64) -> u8 {
-    let mut data = [0xee; 512];
-    let host = HostBuffers::from_mut(&mut data);
-    let read = disk.read_vectored(&host.buffers(), sector).await;
-    read.unwrap();
-    drop(host);
-    data[0]
-}
-
-async fn write(disk: &Disk, sector: u64, byte: u8) {
-    let data = [byte; 512];
-    let host = HostBuffers::from_ref(&data);
-    let written = disk.write_vectored(&host.buffers(), sector, false).await;
-    written.unwrap();
-}
-
 /// The caches between an overlay and its base.
 async fn between(number: usize, cache: &Disk) -> Vec<LayerConfiguration> {
     let mut ram = LayerConfiguration::new(DiskLayer::new(LazyRamDiskLayer::new()));
@@ -82,14 +65,14 @@ fn what_a_base_has_lost_reads_zero_also_after_a_restart_when_it_is_back() {
                 };
                 let lower = ones(100);
                 let disk = open(&lower).await;
-                assert_eq!(read(&disk, 60).await, 1);
+                assert_eq!(read_disk(&disk, 60).await, 1);
                 lower.resize(50).await.unwrap();
-                assert_eq!(read(&disk, 70).await, 0);
-                write(&disk, 80, 5).await;
+                assert_eq!(read_disk(&disk, 70).await, 0);
+                write_disk(&disk, 80, 5).await;
                 // With nothing written since, there is still something to be flushed.
                 disk.sync_cache().await.unwrap();
                 lower.resize(40).await.unwrap();
-                assert_eq!(read(&disk, 45).await, 0);
+                assert_eq!(read_disk(&disk, 45).await, 0);
                 match is_closed {
                     true => disk.close().await.unwrap(),
                     false => disk.sync_cache().await.unwrap(),
@@ -101,7 +84,7 @@ fn what_a_base_has_lost_reads_zero_also_after_a_restart_when_it_is_back() {
                     "{number} {is_closed}"
                 );
                 let disk = open(&ones(100)).await;
-                let found = [39, 45, 60, 70, 80].map(|sector| block_on(read(&disk, sector)));
+                let found = [39, 45, 60, 70, 80].map(|sector| block_on(read_disk(&disk, sector)));
                 assert_eq!(found, [1, 0, 0, 0, 5], "{number}");
             }
         }
@@ -116,12 +99,12 @@ fn a_copy_keeps_no_mark() {
         let lower = ones(100);
         let disk = stack(vec![durable(&cache, Role::WriteThrough)], &lower).await;
         lower.resize(50).await.unwrap();
-        assert_eq!(read(&disk, 70).await, 0);
+        assert_eq!(read_disk(&disk, 70).await, 0);
         disk.close().await.unwrap();
         drop(disk);
         assert_eq!(info(&cache).await.unwrap().shown_below, 100);
         let disk = stack(vec![durable(&cache, Role::WriteThrough)], &ones(100)).await;
-        assert_eq!(read(&disk, 70).await, 1);
+        assert_eq!(read_disk(&disk, 70).await, 1);
     });
 }
 
@@ -131,7 +114,7 @@ fn what_a_layer_between_holds_beyond_the_end_of_the_base_stays() {
     block_on(async {
         let (overlay, middle) = (store(), store());
         let disk = stack(vec![durable(&middle, Role::Overlay)], &ones(100)).await;
-        write(&disk, 60, 7).await;
+        write_disk(&disk, 60, 7).await;
         disk.close().await.unwrap();
         drop(disk);
         let lower = ones(100);
@@ -143,13 +126,13 @@ fn what_a_layer_between_holds_beyond_the_end_of_the_base_stays() {
         };
         let disk = stack(layers(), &lower).await;
         lower.resize(50).await.unwrap();
-        let found = [read(&disk, 60).await, read(&disk, 70).await];
+        let found = [read_disk(&disk, 60).await, read_disk(&disk, 70).await];
         assert_eq!(found, [7, 0]);
         disk.close().await.unwrap();
         drop(disk);
         assert_eq!(info(&overlay).await.unwrap().shown_below, 100);
         let disk = stack(layers(), &ones(100)).await;
-        let found = [40, 60, 70].map(|sector| block_on(read(&disk, sector)));
+        let found = [40, 60, 70].map(|sector| block_on(read_disk(&disk, sector)));
         assert_eq!(found, [1, 7, 0]);
     });
 }

@@ -3,7 +3,10 @@
 mod common;
 
 use clock::Clock;
-use common::{few_pages, layer_on, store, tight};
+use common::{
+    few_pages, flip, layer_on, open, read, store, tight, try_open, try_read, try_write, write,
+    write_disk,
+};
 use disk_backend::{Disk, DiskError};
 use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
 use disk_layered::{
@@ -16,38 +19,6 @@ use disklayer_durable::{
 use disklayer_ram::RamDiskLayer;
 use futures_lite::future::{block_on, yield_now, zip};
 use scsi_buffers::HostBuffers;
-
-async fn write(layer: &DurableLayer, sector: u64, byte: u8) -> Result<(), DiskError> {
-    let data = vec![byte; layer.sector_size() as usize];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), sector, false).await
-}
-
-async fn read(layer: &DurableLayer, sector: u64) -> Result<Option<u8>, DiskError> {
-    let mut data = vec![0xee; layer.sector_size() as usize];
-    let mut present = SectorBitmap::new(1);
-    let host = HostBuffers::from_mut(&mut data);
-    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-    layer.read(&host.buffers(), sector, marker).await?;
-    drop(host);
-    Ok(present.is_full().then_some(data[0]))
-}
-
-async fn flip(store: &Disk, offset: u64) {
-    let mut data = vec![0; 512];
-    let host = HostBuffers::from_mut(&mut data);
-    store
-        .read_vectored(&host.buffers(), offset / 512)
-        .await
-        .unwrap();
-    drop(host);
-    data[(offset % 512) as usize] ^= 1;
-    let host = HostBuffers::from_ref(&data);
-    store
-        .write_vectored(&host.buffers(), offset / 512, false)
-        .await
-        .unwrap();
-}
 
 fn lower(sector_count: u64) -> DiskLayerMetadata {
     DiskLayerMetadata {
@@ -69,7 +40,7 @@ fn what_was_written_is_there_when_it_is_opened_again_closed_or_not() {
             let store = store(1, 512).await;
             let layer = layer_on(&store, &tight(100, 512), &few_pages()).await;
             for sector in (0..100).step_by(3) {
-                write(&layer, sector, sector as u8 + 1).await.unwrap();
+                write(&layer, sector, sector as u8 + 1).await;
             }
             layer.unmap(30, 10, false, false).await.unwrap();
             match is_closed {
@@ -77,14 +48,14 @@ fn what_was_written_is_there_when_it_is_opened_again_closed_or_not() {
                 false => layer.sync_cache().await.unwrap(),
             }
             drop(layer);
-            let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+            let layer = open(&store).await;
             for sector in 0..100 {
                 let expected = match sector {
                     30..40 => Some(0),
                     _ if sector % 3 == 0 => Some(sector as u8 + 1),
                     _ => None,
                 };
-                assert_eq!(read(&layer, sector).await.unwrap(), expected, "{sector}");
+                assert_eq!(read(&layer, sector).await, expected, "{sector}");
             }
         }
     });
@@ -96,23 +67,23 @@ fn a_damaged_page_is_an_error_that_names_it_and_its_neighbours_are_there() {
         let store = store(1, 512).await;
         let layer = layer_on(&store, &tight(32, 512), &few_pages()).await;
         for sector in 0..32 {
-            write(&layer, sector, 7).await.unwrap();
+            write(&layer, sector, 7).await;
         }
         layer.close().await.unwrap();
         drop(layer);
         // The second of the stripes, each a page and eight sectors.
         flip(&store, FIRST_PAGE + 8192 + 100).await;
-        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
-        let error = read(&layer, 9).await.unwrap_err();
+        let layer = open(&store).await;
+        let error = try_read(&layer, 9).await.unwrap_err();
         let DiskError::MediumError(error, _) = error else {
             panic!("{error:?}");
         };
         let message = error.to_string();
         let place = format!("stripe 1, at byte {}", FIRST_PAGE + 8192);
         assert!(message.contains(&place), "{message}");
-        assert_eq!(read(&layer, 3).await.unwrap(), Some(7));
-        assert_eq!(read(&layer, 16).await.unwrap(), Some(7));
-        write(&layer, 9, 8).await.unwrap_err();
+        assert_eq!(read(&layer, 3).await, Some(7));
+        assert_eq!(read(&layer, 16).await, Some(7));
+        try_write(&layer, 9, 8).await.unwrap_err();
     });
 }
 
@@ -121,27 +92,23 @@ fn one_superblock_is_enough_and_without_both_the_error_says_so() {
     block_on(async {
         let store = store(1, 512).await;
         let layer = layer_on(&store, &tight(32, 512), &few_pages()).await;
-        write(&layer, 0, 7).await.unwrap();
+        write(&layer, 0, 7).await;
         layer.close().await.unwrap();
         drop(layer);
         for copy in [0, 1] {
             flip(&store, copy * 4096 + 60).await;
-            let layer = DurableLayer::open(store.clone(), &few_pages())
-                .await
-                .unwrap();
-            assert_eq!(read(&layer, 0).await.unwrap(), Some(7));
+            let layer = open(&store).await;
+            assert_eq!(read(&layer, 0).await, Some(7));
             // The next one makes both right again.
-            write(&layer, 1, 7).await.unwrap();
+            write(&layer, 1, 7).await;
             layer.close().await.unwrap();
         }
         flip(&store, 60).await;
         flip(&store, 4096 + 60).await;
-        let error = DurableLayer::open(store.clone(), &few_pages())
-            .await
-            .unwrap_err();
+        let error = try_open(&store).await.unwrap_err();
         assert!(matches!(error, OpenError::Superblocks { .. }), "{error}");
         let empty = common::store(64, 512).await;
-        let error = DurableLayer::open(empty, &few_pages()).await.unwrap_err();
+        let error = try_open(&empty).await.unwrap_err();
         assert!(matches!(error, OpenError::NotALayer), "{error}");
     });
 }
@@ -158,7 +125,7 @@ fn opening_reads_superblocks_and_log_and_nothing_else() {
         )
         .await;
         for stripe in 0..200 {
-            write(&layer, stripe * 8192 * 1000, 7).await.unwrap();
+            write(&layer, stripe * 8192 * 1000, 7).await;
         }
         layer.sync_cache().await.unwrap();
         drop(layer);
@@ -172,8 +139,8 @@ fn opening_reads_superblocks_and_log_and_nothing_else() {
             .await
             .unwrap();
         control.remove(rule).unwrap();
-        assert_eq!(read(&layer, 8192 * 1000).await.unwrap(), Some(7));
-        assert_eq!(read(&layer, 1).await.unwrap(), None);
+        assert_eq!(read(&layer, 8192 * 1000).await, Some(7));
+        assert_eq!(read(&layer, 1).await, None);
     });
 }
 
@@ -184,18 +151,21 @@ fn a_full_store_refuses_a_write_before_it_is_acknowledged_and_heals() {
         let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
         let store = Disk::new(faulty).unwrap();
         let layer = layer_on(&store, &tight(32, 512), &few_pages()).await;
-        write(&layer, 0, 1).await.unwrap();
+        write(&layer, 0, 1).await;
         // The log has its room; the stripes have not.
         let begin = FIRST_PAGE / 512;
         let rule = Rule::new(Action::Error(InjectedError::NoSpace)).on([Operation::Write]);
         let rule = control.add(rule.sectors(begin, 1 << 20)).unwrap();
-        assert!(matches!(write(&layer, 9, 2).await, Err(DiskError::NoSpace)));
-        assert_eq!(read(&layer, 9).await.unwrap(), None);
+        assert!(matches!(
+            try_write(&layer, 9, 2).await,
+            Err(DiskError::NoSpace)
+        ));
+        assert_eq!(read(&layer, 9).await, None);
         layer.sync_cache().await.unwrap();
-        assert_eq!(read(&layer, 0).await.unwrap(), Some(1));
+        assert_eq!(read(&layer, 0).await, Some(1));
         control.remove(rule).unwrap();
-        write(&layer, 9, 2).await.unwrap();
-        assert_eq!(read(&layer, 9).await.unwrap(), Some(2));
+        write(&layer, 9, 2).await;
+        assert_eq!(read(&layer, 9).await, Some(2));
     });
 }
 
@@ -207,7 +177,7 @@ fn an_overlay_is_refused_above_another_disk_unless_it_is_forced() {
         let created = lazy().created(FormatOptions::new(0));
         let layer = created.attach(Some(lower(50))).await.unwrap();
         assert_eq!(layer.sector_count(), 50);
-        write(&layer, 0, 7).await.unwrap();
+        write(&layer, 0, 7).await;
         layer.close().await.unwrap();
         drop(layer);
         lazy().attach(Some(lower(50))).await.unwrap();
@@ -216,7 +186,7 @@ fn an_overlay_is_refused_above_another_disk_unless_it_is_forced() {
             assert!(matches!(error, OpenError::Bound { .. }), "{error}");
         }
         let layer = lazy().forced().attach(Some(lower(51))).await.unwrap();
-        assert_eq!(read(&layer, 0).await.unwrap(), Some(7));
+        assert_eq!(read(&layer, 0).await, Some(7));
         let error = lazy().with_role(Role::ReadCache).attach(Some(lower(50)));
         assert!(matches!(error.await, Err(OpenError::Role { .. })));
     });
@@ -239,7 +209,7 @@ fn a_cache_is_emptied_where_an_overlay_is_refused() {
                 options.role = role;
                 format(&store, &options).await.unwrap();
                 let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
-                write(&layer, 0, 7).await.unwrap();
+                write(&layer, 0, 7).await;
                 layer.sync_cache().await.unwrap();
                 if is_closed {
                     layer.close().await.unwrap();
@@ -247,22 +217,22 @@ fn a_cache_is_emptied_where_an_overlay_is_refused() {
             };
             filled(true).await;
             let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
-            assert_eq!(read(&layer, 0).await.unwrap(), Some(7), "{role}");
+            assert_eq!(read(&layer, 0).await, Some(7), "{role}");
             drop(layer);
             let layer = lazy(role).attach(Some(lower(51))).await.unwrap();
-            assert_eq!(read(&layer, 0).await.unwrap(), None, "{role}");
+            assert_eq!(read(&layer, 0).await, None, "{role}");
             assert_eq!(layer.sector_count(), 51);
             drop(layer);
             // What was not closed may be older, or newer, than what it is written through to.
             filled(false).await;
             let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
             let kept = (role == Role::ReadCache).then_some(7);
-            assert_eq!(read(&layer, 0).await.unwrap(), kept, "{role}");
+            assert_eq!(read(&layer, 0).await, kept, "{role}");
             drop(layer);
             filled(true).await;
             flip(&store, FIRST_PAGE + 40).await;
             let layer = lazy(role).attach(Some(lower(50))).await.unwrap();
-            assert_eq!(read(&layer, 0).await.unwrap(), None, "{role}");
+            assert_eq!(read(&layer, 0).await, None, "{role}");
             drop(layer);
             flip(&store, 60).await;
             flip(&store, 4096 + 60).await;
@@ -323,10 +293,7 @@ fn an_overlay_is_not_refused_because_a_cache_below_it_was_made_anew() {
             let top = LazyDurableLayer::new(overlay.clone()).created(tight(0, 512));
             let disk = LayeredDisk::new(false, vec![lazily(top), middle, ram(50)]).await;
             let disk = Disk::new(disk.unwrap()).unwrap();
-            let host = HostBuffers::from_ref(&[7; 512]);
-            disk.write_vectored(&host.buffers(), 3, false)
-                .await
-                .unwrap();
+            write_disk(&disk, 3, 7).await;
             disk.close().await.unwrap();
         }
     });
@@ -338,8 +305,8 @@ async fn cache_without(lost: u64) -> DurableLayer {
     let mut options = tight(10, 512);
     options.role = Role::ReadCache;
     let layer = layer_on(&ram, &options, &few_pages()).await;
-    write(&layer, 0, 7).await.unwrap();
-    write(&layer, 9, 7).await.unwrap();
+    write(&layer, 0, 7).await;
+    write(&layer, 9, 7).await;
     layer.close().await.unwrap();
     drop(layer);
     let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
@@ -362,7 +329,7 @@ fn a_cache_is_emptied_of_what_the_medium_has_lost() {
         ] {
             let layer = cache_without(lost).await;
             let found = [read(&layer, 0).await, read(&layer, 9).await];
-            assert_eq!(found.map(Result::unwrap), expected, "{lost}");
+            assert_eq!(found, expected, "{lost}");
         }
     });
 }
@@ -374,14 +341,14 @@ fn the_last_page_of_a_cache_may_be_damaged_as_any_other() {
         let mut options = tight(10, 512);
         options.role = Role::ReadCache;
         let layer = layer_on(&store, &options, &few_pages()).await;
-        write(&layer, 9, 7).await.unwrap();
+        write(&layer, 9, 7).await;
         layer.close().await.unwrap();
         drop(layer);
         flip(&store, FIRST_PAGE + 8192 + 40).await;
-        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
-        assert_eq!(read(&layer, 9).await.unwrap(), None);
-        write(&layer, 9, 8).await.unwrap();
-        assert_eq!(read(&layer, 9).await.unwrap(), Some(8));
+        let layer = open(&store).await;
+        assert_eq!(read(&layer, 9).await, None);
+        write(&layer, 9, 8).await;
+        assert_eq!(read(&layer, 9).await, Some(8));
     });
 }
 
@@ -394,7 +361,7 @@ fn each_of_those_who_write_to_a_stripe_first_is_told_that_the_store_is_full() {
         let full = Disk::new(full).unwrap();
         let (slow, control) = FaultDisk::new(full, FaultOptions::new(7, Clock::real())).unwrap();
         let layer = layer_on(&Disk::new(slow).unwrap(), &tight(32, 512), &few_pages()).await;
-        write(&layer, 0, 1).await.unwrap();
+        write(&layer, 0, 1).await;
         let second = |action| {
             let rule = Rule::new(action).on([Operation::Write]);
             rule.sectors((FIRST_PAGE + 8192) / 512, 16)
@@ -404,8 +371,8 @@ fn each_of_those_who_write_to_a_stripe_first_is_told_that_the_store_is_full() {
         let held = control.add(second(Action::Hold)).unwrap();
         // All are at it before the store answers.
         let writers = zip(
-            write(&layer, 9, 2),
-            zip(write(&layer, 10, 2), write(&layer, 11, 2)),
+            try_write(&layer, 9, 2),
+            zip(try_write(&layer, 10, 2), try_write(&layer, 11, 2)),
         );
         let (results, ()) = zip(writers, async {
             yield_now().await;
@@ -428,15 +395,15 @@ fn a_layer_that_is_closed_while_a_change_is_under_way_stays_in_use() {
         // Over data, and where there is none: the first changes no page.
         for (sector, has_data) in [(0, true), (1, false)] {
             if has_data {
-                write(&layer, sector, 1).await.unwrap();
+                write(&layer, sector, 1).await;
             }
             layer.close().await.unwrap();
             assert!(!info(&ram).await.unwrap().is_in_use);
-            write(&layer, 20, 1).await.unwrap();
+            write(&layer, 20, 1).await;
             let rule = Rule::new(Action::Hold).on([Operation::Write]);
             let place = FIRST_PAGE / 512 + 8 + sector;
             let held = control.add(rule.sectors(place, 1)).unwrap();
-            let (written, ()) = zip(write(&layer, sector, 2), async {
+            let (written, ()) = zip(try_write(&layer, sector, 2), async {
                 yield_now().await;
                 layer.close().await.unwrap();
                 assert!(info(&ram).await.unwrap().is_in_use, "{sector}");
@@ -457,13 +424,13 @@ fn what_the_disk_below_does_not_have_is_not_seen_when_it_has_it_later() {
         let lazy = || LazyDurableLayer::new(store.clone());
         let created = lazy().created(FormatOptions::new(100));
         let layer = created.attach(Some(lower(50))).await.unwrap();
-        assert_eq!(read(&layer, 49).await.unwrap(), None);
-        assert_eq!(read(&layer, 50).await.unwrap(), Some(0));
+        assert_eq!(read(&layer, 49).await, None);
+        assert_eq!(read(&layer, 50).await, Some(0));
         layer.sync_cache().await.unwrap();
         drop(layer);
         assert_eq!(info(&store).await.unwrap().shown_below, 50);
         let layer = lazy().forced().attach(Some(lower(100))).await.unwrap();
-        assert_eq!(read(&layer, 99).await.unwrap(), Some(0));
+        assert_eq!(read(&layer, 99).await, Some(0));
     });
 }
 
@@ -474,7 +441,7 @@ fn what_cannot_be_read_between_two_runs_of_data_is_nobodys_loss() {
         let (faulty, control) = FaultDisk::new(ram, FaultOptions::new(7, Clock::real())).unwrap();
         let layer = layer_on(&Disk::new(faulty).unwrap(), &tight(32, 512), &few_pages()).await;
         for sector in [0, 2, 4] {
-            write(&layer, sector, 7).await.unwrap();
+            write(&layer, sector, 7).await;
         }
         let lost = |sector| {
             let rule = Rule::new(Action::Error(InjectedError::UnrecoveredReadError));
@@ -492,6 +459,6 @@ fn what_cannot_be_read_between_two_runs_of_data_is_nobodys_loss() {
             assert!(data[sector * 512..][..512].iter().all(|byte| *byte == 7));
         }
         lost(2).unwrap();
-        read(&layer, 2).await.unwrap_err();
+        try_read(&layer, 2).await.unwrap_err();
     });
 }

@@ -1,12 +1,14 @@
 //! A program that is killed, started again, and loses its power: what it found when it opened the layer was never flushed.
 
+mod common;
+
+use common::{open, try_read_all, write};
 use disk_backend::Disk;
 use disk_contract::seeds;
-use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
+use disk_layered::LayerIo;
 use disk_sim::{Ending, Fate, Fated, Graveyard, Image, Sim, SimDisk, SimOptions};
-use disklayer_durable::{DurableLayer, DurableOptions, FormatOptions, format};
+use disklayer_durable::{DurableLayer, FormatOptions, format};
 use fastrand::Rng;
-use scsi_buffers::HostBuffers;
 use std::cell::RefCell;
 
 const SECTORS: u64 = 24;
@@ -14,33 +16,16 @@ const SECTORS: u64 = 24;
 /// By sector: what may be there. The first of them is promised, and the others came later.
 type Model = RefCell<Vec<Vec<Option<u8>>>>;
 
-async fn write(layer: &DurableLayer, sector: u64, value: u8) {
-    let data = [value; 512];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), sector, false).await.unwrap();
-}
-
+/// What a sector holds, which nothing has torn.
 async fn read(layer: &DurableLayer, sector: u64) -> Option<u8> {
-    let mut data = [0xee; 512];
-    let mut present = SectorBitmap::new(1);
-    let host = HostBuffers::from_mut(&mut data);
-    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-    let result = layer.read(&host.buffers(), sector, marker).await;
-    drop(host);
-    result.unwrap();
-    assert!(data.iter().all(|byte| *byte == data[0]) || !present.is_full());
-    present.is_full().then_some(data[0])
-}
-
-async fn open(store: Disk) -> DurableLayer {
-    let mut options = DurableOptions::default();
-    options.cache_bytes = 0;
-    DurableLayer::open(store, &options).await.unwrap()
+    let data = try_read_all(layer, sector).await.unwrap()?;
+    assert!(data.iter().all(|byte| *byte == data[0]));
+    Some(data[0])
 }
 
 /// Writes and flushes; what is flushed is promised.
 async fn session(store: Disk, model: &Model, rng: &mut Rng) {
-    let layer = open(store).await;
+    let layer = open(&store).await;
     // What the killed program did not finish has happened by now, or never will.
     for sector in 0..SECTORS {
         let found = read(&layer, sector).await;
@@ -71,7 +56,7 @@ fn check(image: Image, model: &Model) {
     let mut sim = Sim::new(7);
     let store = SimDisk::from_image(image, SimOptions::new(1, 512, 7), sim.clock());
     sim.block_on(async {
-        let layer = open(Disk::new(store).unwrap()).await;
+        let layer = open(&Disk::new(store).unwrap()).await;
         for sector in 0..SECTORS {
             let found = read(&layer, sector).await;
             let allowed = &model.borrow()[sector as usize];

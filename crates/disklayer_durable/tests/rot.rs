@@ -2,48 +2,17 @@
 
 mod common;
 
-use common::{few_pages, layer_on, store, tight};
+use common::{
+    bytes_at, content, few_pages, flip, layer_on, open, put, report, store, tight, try_open,
+    try_read, watched, write,
+};
 use disk_backend::{Disk, DiskError};
-use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
-use disklayer_durable::{Condition, DurableLayer, check, info, map};
+use disk_layered::LayerIo;
+use disklayer_durable::{Condition, check, info, map};
 use futures_lite::future::block_on;
-use scsi_buffers::HostBuffers;
+use std::ops::ControlFlow;
 
 const SECTORS: u64 = 24;
-
-async fn write(layer: &DurableLayer, sector: u64, byte: u8) {
-    let data = [byte; 512];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), sector, false).await.unwrap();
-}
-
-async fn content(layer: &DurableLayer) -> Vec<Option<u8>> {
-    let mut all = Vec::new();
-    for sector in 0..SECTORS {
-        let mut data = [0xee; 512];
-        let mut present = SectorBitmap::new(1);
-        let host = HostBuffers::from_mut(&mut data);
-        let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-        layer.read(&host.buffers(), sector, marker).await.unwrap();
-        drop(host);
-        all.push(present.is_full().then_some(data[0]));
-    }
-    all
-}
-
-async fn flip(store: &Disk, offset: u64) {
-    let mut data = [0; 512];
-    let host = HostBuffers::from_mut(&mut data);
-    let sector = offset / 512;
-    store.read_vectored(&host.buffers(), sector).await.unwrap();
-    drop(host);
-    data[(offset % 512) as usize] ^= 1;
-    let host = HostBuffers::from_ref(&data);
-    store
-        .write_vectored(&host.buffers(), sector, false)
-        .await
-        .unwrap();
-}
 
 /// Where each entry of a log of several begins, in blocks; where the last ends; and the content, with and without the last.
 struct Log {
@@ -58,6 +27,8 @@ async fn log() -> Log {
     let store = store(1, 512).await;
     let mut options = tight(SECTORS, 512);
     options.log_blocks = Some(32);
+    // The log is as the tests know it.
+    options.logs_data = false;
     let layer = layer_on(&store, &options, &few_pages()).await;
     let (mut begins, mut without_last) = (Vec::new(), Vec::new());
     for (round, sectors) in [vec![1, 9], vec![2], vec![10, 17], vec![3, 11, 18]]
@@ -89,7 +60,7 @@ fn a_bit_that_rots_in_the_log_is_an_error_unless_it_is_in_the_last_entry() {
             for at in [0, 20, 53, 2000, 4095] {
                 let offset = 8192 + u64::from(block) * 4096 + at;
                 flip(&log.store, offset).await;
-                let opened = DurableLayer::open(log.store.clone(), &few_pages()).await;
+                let opened = try_open(&log.store).await;
                 let begin = log.begins.iter().rev().find(|begin| **begin <= block);
                 match opened {
                     // That cannot be told from an entry that a crash has torn.
@@ -106,26 +77,19 @@ fn a_bit_that_rots_in_the_log_is_an_error_unless_it_is_in_the_last_entry() {
                 flip(&log.store, offset).await;
             }
         }
-        let layer = DurableLayer::open(log.store, &few_pages()).await.unwrap();
+        let layer = open(&log.store).await;
         assert_eq!(content(&layer).await, log.content);
     });
 }
 
 /// Changes a block of the log, and makes its checksum right again.
 async fn forge(store: &Disk, block: u32, change: impl FnOnce(&mut [u8])) -> u32 {
-    let mut data = [0; 4096];
-    let sector = 16 + u64::from(block) * 8;
-    let host = HostBuffers::from_mut(&mut data);
-    store.read_vectored(&host.buffers(), sector).await.unwrap();
-    drop(host);
+    let offset = 8192 + u64::from(block) * 4096;
+    let mut data = bytes_at(store, offset, 4096).await;
     change(&mut data);
     let checksum = crc32c::crc32c(&data[..4092]);
     data[4092..].copy_from_slice(&checksum.to_le_bytes());
-    let host = HostBuffers::from_ref(&data);
-    store
-        .write_vectored(&host.buffers(), sector, false)
-        .await
-        .unwrap();
+    put(store, offset, &data).await;
     checksum
 }
 
@@ -139,11 +103,9 @@ fn an_entry_that_says_what_no_layer_can_have_is_damage_for_all_who_look() {
             let write = |data: &mut [u8]| data[at..at + 8].copy_from_slice(&value.to_le_bytes());
             forge(&log.store, last, write).await;
             let place = format!("at byte {} ", 8192 + u64::from(last) * 4096);
-            let opened = DurableLayer::open(log.store.clone(), &few_pages()).await;
-            let seen = check(&log.store, |_, _| std::ops::ControlFlow::Continue(()))
-                .await
-                .map(|_| ());
-            let mapped = map(&log.store, |_| std::ops::ControlFlow::Continue(())).await;
+            let opened = try_open(&log.store).await;
+            let seen = check(&log.store, watched).await.map(|_| ());
+            let mapped = map(&log.store, |_| ControlFlow::Continue(())).await;
             for error in [opened.map(|_| ()), seen, mapped] {
                 let error = error.expect_err("it is no layer").to_string();
                 assert!(error.contains(&place), "{at}: {error}");
@@ -160,16 +122,9 @@ fn an_image_of_another_epoch_in_a_whole_entry_is_damage_and_not_absence() {
         let image = forge(&log.store, last + 1, |data| data[8] ^= 1).await;
         let name = |data: &mut [u8]| data[2744..2748].copy_from_slice(&image.to_le_bytes());
         forge(&log.store, last, name).await;
-        let report = check(&log.store, |_, _| std::ops::ControlFlow::Continue(()))
-            .await
-            .unwrap();
-        assert_eq!(report.condition, Condition::Damaged);
-        let layer = DurableLayer::open(log.store, &few_pages()).await.unwrap();
-        let mut data = [0; 512];
-        let mut present = SectorBitmap::new(1);
-        let host = HostBuffers::from_mut(&mut data);
-        let marker = SectorMarker::new(&mut present, 1, 1..2);
-        let read = layer.read(&host.buffers(), 1, marker).await;
+        assert_eq!(report(&log.store).await.condition, Condition::Damaged);
+        let layer = open(&log.store).await;
+        let read = try_read(&layer, 1).await;
         assert!(matches!(read, Err(DiskError::MediumError(..))), "{read:?}");
     });
 }

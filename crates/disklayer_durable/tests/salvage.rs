@@ -2,21 +2,20 @@
 
 mod common;
 
-use clock::Clock;
-use common::{few_pages, layer_on, store, tight};
+use common::{
+    bytes_at, bytes_of, content, few_pages, flip, layer_on, open, put, read, report, store, tight,
+    try_open, try_read, watched, with_unreadable, write,
+};
 use disk_backend::{Disk, DiskError};
 use disk_contract::seeds;
-use disk_fault::{Action, FaultDisk, FaultOptions, InjectedError, Operation, Rule};
-use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
+use disk_layered::LayerIo;
 use disk_sim::{Image, Sim, SimDisk, SimOptions, Step};
 use disklayer_durable::{
-    CheckReport, Condition, DurableLayer, Loss, OpenError, Role, Verify, check, format, info, loss,
-    repair, salvage,
+    Condition, DurableLayer, Loss, OpenError, Role, Verify, format, info, loss, repair, salvage,
 };
 use fastrand::Rng;
 use futures_lite::future::block_on;
-use scsi_buffers::HostBuffers;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 const SECTORS: u64 = 24;
 const STRIPE_BYTES: u64 = 4096 + 8 * 512;
@@ -27,64 +26,13 @@ fn one(range: Range<u64>) -> Vec<Range<u64>> {
     vec![range]
 }
 
-fn watched(_: u64, _: u64) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
-async fn write(layer: &DurableLayer, sector: u64, byte: u8) {
-    let data = [byte; 512];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), sector, false).await.unwrap();
-}
-
-async fn read(layer: &DurableLayer, sector: u64) -> Result<Option<u8>, DiskError> {
-    let mut data = [0xee; 512];
-    let mut present = SectorBitmap::new(1);
-    let host = HostBuffers::from_mut(&mut data);
-    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-    layer.read(&host.buffers(), sector, marker).await?;
-    drop(host);
-    Ok(present.is_full().then_some(data[0]))
-}
-
-async fn content(layer: &DurableLayer) -> Vec<Option<u8>> {
-    let mut all = Vec::new();
-    for sector in 0..layer.sector_count() {
-        all.push(read(layer, sector).await.unwrap());
-    }
-    all
-}
-
-async fn flip(store: &Disk, offset: u64) {
-    let mut data = [0; 512];
-    let host = HostBuffers::from_mut(&mut data);
-    let sector = offset / 512;
-    store.read_vectored(&host.buffers(), sector).await.unwrap();
-    drop(host);
-    data[(offset % 512) as usize] ^= 1;
-    let host = HostBuffers::from_ref(&data);
-    let buffers = host.buffers();
-    let written = store.write_vectored(&buffers, sector, false);
-    written.await.unwrap();
-}
-
-async fn bytes_of(store: &Disk) -> Vec<u8> {
-    let mut bytes = vec![0; (store.sector_count() << store.sector_shift()) as usize];
-    let host = HostBuffers::from_mut(&mut bytes);
-    store.read_vectored(&host.buffers(), 0).await.unwrap();
-    drop(host);
-    bytes
-}
-
-async fn open(store: &Disk) -> Result<DurableLayer, OpenError> {
-    DurableLayer::open(store.clone(), &few_pages()).await
-}
-
 /// A layer with a log of four entries that begin at the blocks 0, 3, 5 and 8; its content, and that without the last entry.
 async fn logged() -> (Disk, Vec<Option<u8>>, Vec<Option<u8>>) {
     let store = store(1, 512).await;
     let mut options = tight(SECTORS, 512);
     options.log_blocks = Some(LOG_BLOCKS);
+    // The log is as the tests know it.
+    options.logs_data = false;
     let layer = layer_on(&store, &options, &few_pages()).await;
     let mut before = Vec::new();
     let rounds: [&[u64]; 4] = [&[1, 9], &[2], &[10, 17], &[3]];
@@ -108,18 +56,15 @@ async fn salvaged(store: &Disk) -> (Loss, Vec<Option<u8>>) {
     assert!(before == bytes_of(store).await, "nothing is written");
     let lost = salvage(store, watched).await.unwrap();
     assert_eq!(lost, expected);
-    assert_eq!(
-        check(store, watched).await.unwrap().condition,
-        Condition::Clean
-    );
+    assert_eq!(report(store).await.condition, Condition::Clean);
     assert!(loss(store, watched).await.unwrap().is_none());
-    let layer = open(store).await.unwrap();
+    let layer = open(store).await;
     let found = content(&layer).await;
     // It is a layer like any other.
     write(&layer, 0, 9).await;
     layer.close().await.unwrap();
     drop(layer);
-    assert_eq!(read(&open(store).await.unwrap(), 0).await.unwrap(), Some(9));
+    assert_eq!(read(&open(store).await, 0).await, Some(9));
     (lost, found)
 }
 
@@ -146,7 +91,11 @@ fn what_is_whole_in_the_log_is_kept_and_pages_that_were_in_the_rest_alone_are_na
             for at in [0, 20, 53, 2000, 4095] {
                 let (store, now, without_last) = logged().await;
                 flip(&store, 8192 + block * 4096 + at).await;
-                assert_eq!(open(&store).await.is_ok(), begin.is_none(), "{block} {at}");
+                assert_eq!(
+                    try_open(&store).await.is_ok(),
+                    begin.is_none(),
+                    "{block} {at}"
+                );
                 let (lost, found) = salvaged(&store).await;
                 assert_eq!(lost.log_offset, begin.map(|begin| 8192 + begin * 4096));
                 assert_eq!(lost.old, old, "{block} {at}");
@@ -173,14 +122,11 @@ fn a_page_in_its_place_is_kept_if_it_is_later_than_what_is_left_in_the_log() {
         for block in 0..10 {
             let (store, now, _) = logged().await;
             let log = bytes_of(&store).await[..FIRST_PAGE as usize].to_vec();
-            let layer = open(&store).await.unwrap();
+            let layer = open(&store).await;
             write(&layer, 1, 1).await;
             layer.close().await.unwrap();
             drop(layer);
-            let host = HostBuffers::from_ref(&log);
-            let written = store.write_vectored(&host.buffers(), 0, false).await;
-            written.unwrap();
-            drop(host);
+            put(&store, 0, &log).await;
             flip(&store, 8192 + block * 4096 + 20).await;
             let (lost, found) = salvaged(&store).await;
             assert_eq!((lost.old, lost.guessed), (vec![], vec![]), "{block}");
@@ -193,7 +139,7 @@ fn a_page_in_its_place_is_kept_if_it_is_later_than_what_is_left_in_the_log() {
 fn a_page_that_is_lost_is_what_its_data_looks_like() {
     block_on(async {
         let (store, mut expected, _) = logged().await;
-        let layer = open(&store).await.unwrap();
+        let layer = open(&store).await;
         // What was given up, and what was zeroed where nothing was.
         for sector in [10, 11] {
             layer.unmap(sector, 1, false, false).await.unwrap();
@@ -202,9 +148,9 @@ fn a_page_that_is_lost_is_what_its_data_looks_like() {
         drop(layer);
         let stripe = FIRST_PAGE + STRIPE_BYTES;
         flip(&store, stripe + 100).await;
-        let layer = open(&store).await.unwrap();
+        let layer = open(&store).await;
         assert!(matches!(
-            read(&layer, 9).await,
+            try_read(&layer, 9).await,
             Err(DiskError::MediumError(..))
         ));
         drop(layer);
@@ -215,16 +161,6 @@ fn a_page_that_is_lost_is_what_its_data_looks_like() {
         (expected[10], expected[11]) = (Some(3), None);
         assert_eq!(found, expected);
     });
-}
-
-/// A store that cannot read some of its sectors until they are written.
-async fn with_unreadable(store: &Disk, sectors: Range<u64>) -> Disk {
-    let (faulty, control) =
-        FaultDisk::new(store.clone(), FaultOptions::new(7, Clock::real())).unwrap();
-    let rule = Rule::new(Action::Error(InjectedError::UnrecoveredReadError)).on([Operation::Read]);
-    let rule = rule.sectors(sectors.start, sectors.end - sectors.start);
-    control.add(rule).unwrap();
-    Disk::new(faulty).unwrap()
 }
 
 #[test]
@@ -239,8 +175,8 @@ fn what_the_store_cannot_read_is_lost_and_no_more() {
         for (sector, begin, old, guessed) in cases {
             let (store, now, _) = logged().await;
             if !guessed.is_empty() {
-                open(&store).await.unwrap().close().await.unwrap();
-                let layer = open(&store).await.unwrap();
+                open(&store).await.close().await.unwrap();
+                let layer = open(&store).await;
                 write(&layer, 1, 1).await;
                 layer.close().await.unwrap();
             }
@@ -255,19 +191,15 @@ fn what_the_store_cannot_read_is_lost_and_no_more() {
             assert_eq!(found.guessed, guessed, "{sector}");
             assert_eq!(salvage(&faulty, watched).await.unwrap(), found);
             // What was written can be read.
-            let layer = open(&store).await.unwrap();
+            let layer = open(&store).await;
             let mut expected = now;
             if begin.is_some() {
                 expected[10] = None;
             }
             assert_eq!(content(&layer).await, expected, "{sector}");
-            let mut log = vec![0xee; 4096];
-            let host = HostBuffers::from_mut(&mut log);
-            let block = sector / 8 * 8;
-            store.read_vectored(&host.buffers(), block).await.unwrap();
-            drop(host);
             if sector < FIRST_PAGE / 512 {
-                assert_eq!(log, [0; 4096]);
+                let block = sector / 8 * 8;
+                assert_eq!(bytes_at(&store, block * 512, 4096).await, [0; 4096]);
             }
         }
     });
@@ -277,7 +209,7 @@ fn what_the_store_cannot_read_is_lost_and_no_more() {
 fn data_that_cannot_be_read_stays_an_error_and_does_not_become_what_lies_below() {
     block_on(async {
         let (store, _, _) = logged().await;
-        let layer = open(&store).await.unwrap();
+        let layer = open(&store).await;
         write(&layer, 9, 5).await;
         layer.close().await.unwrap();
         drop(layer);
@@ -286,13 +218,13 @@ fn data_that_cannot_be_read_stays_an_error_and_does_not_become_what_lies_below()
         let lost = stripe / 512 + 8 + 1;
         let faulty = with_unreadable(&store, lost..lost + 1).await;
         salvage(&faulty, watched).await.unwrap();
-        let layer = open(&faulty).await.unwrap();
+        let layer = open(&faulty).await;
         assert!(matches!(
-            read(&layer, 9).await,
+            try_read(&layer, 9).await,
             Err(DiskError::MediumError(..))
         ));
-        assert_eq!(read(&layer, 10).await.unwrap(), Some(3));
-        assert_eq!(read(&layer, 11).await.unwrap(), None);
+        assert_eq!(read(&layer, 10).await, Some(3));
+        assert_eq!(read(&layer, 11).await, None);
     });
 }
 
@@ -319,7 +251,7 @@ fn after(image: Image) -> Vec<Option<u8>> {
     let store = Disk::new(store).unwrap();
     let found = sim.block_on(async {
         salvage(&store, watched).await.unwrap();
-        content(&open(&store).await.unwrap()).await
+        content(&open(&store).await).await
     });
     found.unwrap()
 }
@@ -343,7 +275,7 @@ fn cut_everywhere(original: &[u8], expected: &[Option<u8>]) {
             let mut sim = Sim::new(7);
             let store = SimDisk::from_image(image, SimOptions::new(1, 512, 7), sim.clock());
             let store = Disk::new(store).unwrap();
-            let found = sim.block_on(async { content(&open(&store).await.unwrap()).await });
+            let found = sim.block_on(async { content(&open(&store).await).await });
             assert_eq!(
                 found.unwrap(),
                 expected,
@@ -384,10 +316,6 @@ async fn verified_and_lost(first: impl AsyncFn(&DurableLayer), lost: (u64, u8)) 
     store
 }
 
-async fn report(store: &Disk) -> CheckReport {
-    check(store, watched).await.unwrap()
-}
-
 /// Its pages may be old, so their checksums are not believed any more; and a page that is torn for that would be lost, with zeros that hid what lies below.
 #[test]
 fn a_power_cut_while_a_layer_with_checksums_is_salvaged_costs_no_page() {
@@ -419,11 +347,8 @@ fn what_was_written_over_data_whose_record_is_lost_is_no_rot_after_a_salvage() {
             let found = report(&store).await;
             assert_eq!((found.condition, found.bad_sectors), (Condition::Clean, 0));
             assert_eq!(found.verified_sectors, u64::from(round > 0), "{round}");
-            let layer = open(&store).await.unwrap();
-            let now = (
-                read(&layer, 1).await.unwrap(),
-                read(&layer, 2).await.unwrap(),
-            );
+            let layer = open(&store).await;
+            let now = (read(&layer, 1).await, read(&layer, 2).await);
             assert_eq!(now, (Some(8), Some(7)), "{round}");
             // Superblocks are written, and the page of these is not: it is still the one that may be old.
             write(&layer, 17, 4).await;
@@ -435,10 +360,10 @@ fn what_was_written_over_data_whose_record_is_lost_is_no_rot_after_a_salvage() {
         // Verified again, and no checksum of before the loss is.
         let data = FIRST_PAGE + 4096;
         flip(&store, data + 2 * 512).await;
-        let layer = open(&store).await.unwrap();
-        let rotten = read(&layer, 2).await;
+        let layer = open(&store).await;
+        let rotten = try_read(&layer, 2).await;
         assert!(matches!(rotten, Err(DiskError::MediumError(..))));
-        assert_eq!(read(&layer, 1).await.unwrap(), Some(8));
+        assert_eq!(read(&layer, 1).await, Some(8));
     });
 }
 
@@ -456,7 +381,7 @@ fn an_unreadable_end_of_a_log_that_has_lost_something_before_may_have_had_every_
         expected[3] = None;
         // That of this one was in the lost entry, with a later one of the first stripe, which is lost now.
         expected[2] = None;
-        let found = content(&open(&store).await.unwrap()).await;
+        let found = content(&open(&store).await).await;
         assert_eq!(found, expected);
     });
 }
@@ -475,7 +400,7 @@ async fn random(store: &Disk, rng: &mut Rng) -> Model {
     let mut options = tight(SECTORS, 512);
     options.log_blocks = Some(LOG_BLOCKS);
     format(store, &options).await.unwrap();
-    let layer = open(store).await.unwrap();
+    let layer = open(store).await;
     let mut model = Model(vec![vec![None]; SECTORS as usize]);
     for _ in 0..rng.u32(5..40) {
         let count = layer.sector_count();
@@ -541,7 +466,7 @@ fn what_is_not_named_is_as_it_was() {
             if !is_known {
                 return;
             }
-            let layer = open(&store).await.unwrap();
+            let layer = open(&store).await;
             let found = content(&layer).await;
             if lost.old.is_empty() {
                 assert_eq!(found.len(), model.0.len(), "seed {}", seed.value());

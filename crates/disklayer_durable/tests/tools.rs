@@ -2,33 +2,16 @@
 
 mod common;
 
-use common::{few_pages, layer_on, store, tight};
+use common::{few_pages, flip, layer_on, open, read, report, store, tight, watched, write};
 use disk_backend::Disk;
-use disk_layered::{LayerIo, SectorBitmap, SectorMarker};
+use disk_layered::LayerIo;
 use disklayer_durable::{
     Condition, DurableLayer, Run, RunState, check, compact, info, map, repair,
 };
 use futures_lite::future::block_on;
-use scsi_buffers::HostBuffers;
 use std::ops::ControlFlow;
 
 const GO: ControlFlow<()> = ControlFlow::Continue(());
-
-async fn write(layer: &DurableLayer, sector: u64, byte: u8) {
-    let data = [byte; 512];
-    let host = HostBuffers::from_ref(&data);
-    layer.write(&host.buffers(), sector, false).await.unwrap();
-}
-
-async fn read(layer: &DurableLayer, sector: u64) -> Option<u8> {
-    let mut data = [0xee; 512];
-    let mut present = SectorBitmap::new(1);
-    let host = HostBuffers::from_mut(&mut data);
-    let marker = SectorMarker::new(&mut present, sector, sector..sector + 1);
-    layer.read(&host.buffers(), sector, marker).await.unwrap();
-    drop(host);
-    present.is_full().then_some(data[0])
-}
 
 /// 30 sectors: 0..4 data, 4 data that is zero, 10..13 zero, 29 data; the rest absent.
 async fn filled(store: &Disk) -> DurableLayer {
@@ -52,63 +35,43 @@ async fn runs(store: &Disk) -> Vec<(u64, u64, RunState)> {
     runs
 }
 
-async fn flip(store: &Disk, offset: u64) {
-    let mut data = [0; 512];
-    let host = HostBuffers::from_mut(&mut data);
-    store
-        .read_vectored(&host.buffers(), offset / 512)
-        .await
-        .unwrap();
-    drop(host);
-    data[(offset % 512) as usize] ^= 1;
-    let host = HostBuffers::from_ref(&data);
-    store
-        .write_vectored(&host.buffers(), offset / 512, false)
-        .await
-        .unwrap();
-}
-
 #[test]
 fn a_check_tells_a_clean_a_crashed_and_a_damaged_layer_apart() {
     block_on(async {
         let store = store(1, 512).await;
         let layer = filled(&store).await;
         layer.sync_cache().await.unwrap();
-        let report = check(&store, |_, _| GO).await.unwrap();
-        assert_eq!(report.condition, Condition::Crashed);
-        assert_eq!(report.damage, []);
-        let counts = [
-            report.data_sectors,
-            report.zero_sectors,
-            report.absent_sectors,
-        ];
+        let found = report(&store).await;
+        assert_eq!(found.condition, Condition::Crashed);
+        assert_eq!(found.damage, []);
+        let counts = [found.data_sectors, found.zero_sectors, found.absent_sectors];
         assert_eq!(counts, [6, 3, 21]);
         layer.close().await.unwrap();
         drop(layer);
         let mut seen = 0;
-        let report = check(&store, |stripe, _| {
+        let found = check(&store, |stripe, _| {
             seen = stripe;
             GO
         })
         .await
         .unwrap();
-        assert_eq!((report.condition, seen), (Condition::Clean, 4));
+        assert_eq!((found.condition, seen), (Condition::Clean, 4));
 
         let second_page = 8192 + 3 * 4096 + 8192;
         flip(&store, second_page + 40).await;
-        let report = check(&store, |_, _| GO).await.unwrap();
-        assert_eq!(report.condition, Condition::Damaged);
-        assert_eq!(report.damage.len(), 1);
-        assert_eq!(report.damage[0].offset, second_page);
-        assert_eq!(report.damage[0].sectors, Some((8, 8)));
+        let found = report(&store).await;
+        assert_eq!(found.condition, Condition::Damaged);
+        assert_eq!(found.damage.len(), 1);
+        assert_eq!(found.damage[0].offset, second_page);
+        assert_eq!(found.damage[0].sectors, Some((8, 8)));
         flip(&store, second_page + 40).await;
 
         flip(&store, 4096 + 77).await;
-        let report = check(&store, |_, _| GO).await.unwrap();
-        assert_eq!(report.damage[0].offset, 4096);
+        let found = report(&store).await;
+        assert_eq!(found.damage[0].offset, 4096);
         repair(store.clone()).await.unwrap();
-        let report = check(&store, |_, _| GO).await.unwrap();
-        assert_eq!(report.condition, Condition::Clean);
+        let found = report(&store).await;
+        assert_eq!(found.condition, Condition::Clean);
     });
 }
 
@@ -146,7 +109,7 @@ fn a_compacted_layer_holds_the_same_on_a_shorter_store() {
         layer.close().await.unwrap();
         drop(layer);
         let before = store.sector_count();
-        let done = compact(store.clone(), |_, _| GO).await.unwrap();
+        let done = compact(store.clone(), watched).await.unwrap();
         assert_eq!(done.zeroed_sectors, 1);
         assert!(store.sector_count() < before);
         assert_eq!(done.store_bytes_less, (before - store.sector_count()) * 512);
@@ -154,10 +117,10 @@ fn a_compacted_layer_holds_the_same_on_a_shorter_store() {
             info(&store).await.unwrap().store_bytes,
             store.sector_count() * 512
         );
-        let report = check(&store, |_, _| GO).await.unwrap();
+        let report = report(&store).await;
         assert_eq!(report.condition, Condition::Clean);
         assert_eq!(report.data_sectors, 5);
-        let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+        let layer = open(&store).await;
         assert_eq!(read(&layer, 29).await, Some(7));
         assert_eq!(read(&layer, 4).await, Some(0));
         assert_eq!(read(&layer, 5).await, None);
@@ -181,7 +144,7 @@ async fn shrunk_and_killed() -> Disk {
 }
 
 async fn holds_what_it_held(store: Disk) {
-    let layer = DurableLayer::open(store, &few_pages()).await.unwrap();
+    let layer = open(&store).await;
     assert_eq!(layer.sector_count(), 30);
     assert_eq!(read(&layer, 2).await, Some(7));
     layer.resize(300).await.unwrap();
@@ -193,8 +156,8 @@ async fn holds_what_it_held(store: Disk) {
 fn a_layer_that_was_not_closed_can_be_compacted_and_opened() {
     block_on(async {
         let store = shrunk_and_killed().await;
-        compact(store.clone(), |_, _| GO).await.unwrap();
-        let report = check(&store, |_, _| GO).await.unwrap();
+        compact(store.clone(), watched).await.unwrap();
+        let report = report(&store).await;
         assert_eq!(report.condition, Condition::Clean);
         holds_what_it_held(store).await;
     });
