@@ -52,6 +52,7 @@ fn may_panic(bug: Bug) -> bool {
         bug,
         Bug::RangeOverflow
             | Bug::TornSuperblock
+            | Bug::MissingFlush
             | Bug::ChecksumNotChecked
             | Bug::DivergenceAfterDrop
     )
