@@ -3,6 +3,9 @@
 //! `golden/version-1.plt` was made by the first version, and is not made anew: a program that no longer reads it reads no layer of
 //! that time. It is what a crash left: one page is in its place, and the log has a newer image of it, and one of another.
 //!
+//! `golden/version-1-logged.plt` is the same of a layer whose log has copies of data, by the first version that did. The data of the last of them is
+//! not in its place.
+//!
 //! `golden/version-1-verified.plt` is the same of a layer that verifies its data, by the first version that did: one of its stripes is open.
 
 mod common;
@@ -14,6 +17,7 @@ use disklayer_durable::{Condition, FormatOptions, Verify, info};
 use futures_lite::future::block_on;
 
 const VERSION_1: &[u8] = include_bytes!("golden/version-1.plt");
+const LOGGED: &[u8] = include_bytes!("golden/version-1-logged.plt");
 const VERIFIED: &[u8] = include_bytes!("golden/version-1-verified.plt");
 
 async fn store_of(bytes: &[u8]) -> Disk {
@@ -80,6 +84,60 @@ fn the_same_requests_leave_the_same_bytes() {
     }
     let differs = made.iter().zip(VERSION_1).position(|(a, b)| a != b);
     assert_eq!((made.len(), differs), (VERSION_1.len(), None));
+}
+
+/// What made the golden file of a layer whose log has data.
+async fn make_logged() -> Vec<u8> {
+    let store = common::store(1, 512).await;
+    let mut options = FormatOptions::new(20);
+    options.stripe_sectors = Some(8);
+    options.log_blocks = Some(8);
+    options.layer_id = Some(*b"a golden layer 3");
+    let layer = layer_on(&store, &options, &few_pages()).await;
+    write(&layer, 1, 0x11).await;
+    layer.sync_cache().await.unwrap();
+    write(&layer, 1, 0x12).await;
+    write(&layer, 3, 0x33).await;
+    write(&layer, 9, 0x99).await;
+    layer.sync_cache().await.unwrap();
+    let place = 8192 + 8 * 4096 + 4096 + 3 * 512;
+    put(&store, place, &[0; 512]).await;
+    bytes_of(&store).await
+}
+
+#[test]
+fn a_layer_of_version_1_whose_log_has_data_is_read() {
+    block_on(async {
+        let store = store_of(LOGGED).await;
+        assert_eq!(info(&store).await.unwrap().layer_id, *b"a golden layer 3");
+        let report = report(&store).await;
+        assert_eq!(report.condition, Condition::Crashed);
+        assert_eq!(report.data_sectors, 3);
+        let layer = open(&store).await;
+        for round in 0..2 {
+            for sector in 0..20 {
+                let expected = match sector {
+                    1 => Some(0x12),
+                    3 => Some(0x33),
+                    9 => Some(0x99),
+                    _ => None,
+                };
+                assert_eq!(read(&layer, sector).await, expected, "{round} {sector}");
+            }
+            layer.resize(20).await.unwrap();
+        }
+        layer.close().await.unwrap();
+    });
+}
+
+#[test]
+fn the_same_requests_leave_the_same_logged_bytes() {
+    let made = block_on(make_logged());
+    if let Some(path) = std::env::var_os("GOLDEN_LOGGED_OUT") {
+        std::fs::write(path, &made).unwrap();
+    }
+    let differs = made.iter().zip(LOGGED).position(|(a, b)| a != b);
+    assert_eq!((made.len(), differs), (LOGGED.len(), None));
 }
 
 /// What made the golden file of a layer that verifies its data.

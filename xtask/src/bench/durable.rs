@@ -162,6 +162,13 @@ const fn case(
     }
 }
 
+impl Case {
+    fn full_name(&self, is_direct: bool) -> String {
+        let way = if is_direct { "direct" } else { "buffered" };
+        format!("{way}, {}", self.name)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contender {
     Durable,
@@ -200,11 +207,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
         args.rounds,
     );
     println!("{HEAD}");
+    let ways = [false, true].into_iter();
+    let mut rows = ways
+        .flat_map(|is_direct| CASES.iter().map(move |case| (case, is_direct)))
+        .filter(|(case, is_direct)| case.full_name(*is_direct).contains(&args.case))
+        .peekable();
+    if rows.peek().is_none() {
+        return Err(format!("no case has `{}` in its name", args.case));
+    }
     let mut missed = Vec::new();
-    for is_direct in [false, true] {
-        for case in CASES.iter().filter(|case| case.name.contains(&args.case)) {
-            println!("{}", bench.row(case, is_direct, &mut missed)?);
-        }
+    for (case, is_direct) in rows {
+        println!("{}", bench.row(case, is_direct, &mut missed)?);
     }
     if !missed.is_empty() {
         println!("\nGoals missed:");
@@ -239,8 +252,7 @@ impl Bench<'_> {
             }
         }
         let [ours, file, qcow2] = rates;
-        let way = if is_direct { "direct" } else { "buffered" };
-        let name = format!("{way}, {}", case.name);
+        let name = case.full_name(is_direct);
         let mut ratio = |peers: &[f64], peer: &str, goal: Option<f64>| {
             let ratios = ours.iter().zip(peers).map(|(ours, theirs)| ours / theirs);
             let ratio = median(ratios);
