@@ -16,8 +16,8 @@ mod tests;
 pub(crate) use entry::{
     COPIES_MAX, CopyOf, Entry, IMAGES_BESIDE_COPIES_MAX, IMAGES_MAX, Whole, blocks,
 };
-pub(crate) use layout::Layout;
 pub use layout::Verify;
+pub(crate) use layout::{Layout, Part};
 pub(crate) use page::{PageContent, PageImage, decode_page, encode_page, sequence_of};
 pub(crate) use states::{State, States};
 pub(crate) use sums::{Marks, Sums, sums_of};

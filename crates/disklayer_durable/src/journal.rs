@@ -465,6 +465,7 @@ fn entry_of<'a>(
             .reader()
             .read(&mut bytes[begin..])
             .expect("it is as long");
+        CopyOf::mix(&mut bytes[begin..], sequence);
         entry.copies.push(CopyOf::new(copy.sector, &bytes[begin..]));
         bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
     }
@@ -531,8 +532,9 @@ async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), 
     if !core.journal.is_in_use() {
         core.store.sync_cache().await?;
     }
-    // D11. They are of stripes that have an image.
-    if let Some(patches) = core.journal.patches() {
+    // D11
+    let patches = core.journal.patches();
+    if let Some(patches) = &patches {
         for (offset, bytes) in patches.places(&core.layout) {
             write_bytes(&core.store, offset, bytes).await?;
         }
@@ -545,7 +547,7 @@ async fn renew(core: &Core, change: impl FnOnce(&mut Superblock)) -> Result<(), 
         }
         write_bytes(&core.store, core.layout.page_offset(*stripe), &block[..]).await?;
     }
-    if !images.is_empty() {
+    if !images.is_empty() || patches.is_some() {
         core.store.sync_cache().await?;
     }
     let (superblock, first_copy) = {

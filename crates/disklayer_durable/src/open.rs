@@ -136,7 +136,7 @@ pub(crate) async fn recover(store: &Disk, superblock: &Superblock) -> Result<Rec
         .await?;
     drop(host);
     let mut recovered = scan(&log, superblock)?;
-    if has_lost(&log, superblock, &recovered) {
+    if was_durable(&log, superblock, recovered.position, recovered.sequence) {
         return Err(OpenError::LogRot(layout.log_offset(recovered.position)));
     }
     keep_places(&mut recovered, &layout, have)?;
@@ -173,6 +173,12 @@ fn scan(log: &[u8], superblock: &Superblock) -> Result<Recovered, OpenError> {
     while let Some(whole) = Entry::decode(rest) {
         let entry = &whole.entry;
         if !is_later(entry, superblock, recovered.sequence) {
+            break;
+        }
+        // Copies count no more if a later entry is there: it knows that this one was durable (D8).
+        if whole.copies.is_none()
+            && !was_durable(log, superblock, recovered.position, entry.sequence)
+        {
             break;
         }
         if !is_possible(entry, superblock) {
@@ -218,11 +224,11 @@ pub(crate) fn is_later(entry: &Entry, superblock: &Superblock, sequence: u64) ->
         && entry.sequence > sequence
 }
 
-/// Whether the log goes on behind the entry that was found to be its last: a later one knows that what lies between was durable (D8), so
-/// that is damage, and not what a crash has torn.
-fn has_lost(log: &[u8], superblock: &Superblock, found: &Recovered) -> bool {
-    let rest = &log[found.position as usize * BLOCK_BYTES..];
+/// Whether what begins at a block, and was written after an entry with this sequence number or is that entry, was durable: a later one knows it (D8). So
+/// what is not whole there is damage, and not what a crash has torn.
+fn was_durable(log: &[u8], superblock: &Superblock, block: u32, sequence: u64) -> bool {
+    let rest = &log[block as usize * BLOCK_BYTES..];
     let later = blocks(rest).skip(1).filter_map(Entry::decode_header);
-    let mut later = later.filter(|entry| is_later(entry, superblock, found.sequence));
-    later.any(|entry| entry.durable_blocks > found.position)
+    let mut later = later.filter(|entry| is_later(entry, superblock, sequence));
+    later.any(|entry| entry.durable_blocks > block)
 }

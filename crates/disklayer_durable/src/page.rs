@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - P1: a sector is `Data` only after a write of its data has completed, and only by that write or fill. So what `Data` says is
-//!   true of the store, and a record made of it needs no more than a flush that begins later.
+//!   true of the store, and a record made of it needs no more than a flush that begins later, or a copy of the data beside it (K1).
 //! - P2: a write of sectors that are not `Data`, a fill and a punch are *work*, and touch no `Data`: they own their memory, and writes that come later finish
 //!   them first (C4). So of two writes that made the same sector present, the later one is what it holds; only of writes over `Data` does
 //!   the store know the order, and it alone. What a clear (an unmap, a zeroing, an eviction) touches of work, and all of it if nobody

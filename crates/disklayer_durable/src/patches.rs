@@ -3,7 +3,9 @@
 //! Where the flush that wrote the entry ended, the data is in its place, or what was written over it since, which nobody has flushed. So the
 //! copy is what the sector holds, in either case, until the first change puts it there.
 
-use crate::format::{Layout, PageContent, State, States, Superblock, Whole, blocks, decode_page};
+use crate::format::{
+    CopyOf, Layout, PageContent, State, States, Superblock, Whole, blocks, decode_page,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -28,7 +30,9 @@ impl Patches {
             })
             .collect();
         let mut patches = Self::default();
-        for (copy, data) in last.entry.copies.iter().zip(&last.copies) {
+        for (copy, mixed) in last.entry.copies.iter().zip(last.copies.iter().flatten()) {
+            let mut data = mixed.to_vec();
+            CopyOf::mix(&mut data, last.entry.sequence);
             let sectors = data.chunks_exact(layout.sector_size as usize);
             for (sector, bytes) in (copy.sector..last.entry.sector_count).zip(sectors) {
                 let stripe = sector / u64::from(layout.stripe_sectors);

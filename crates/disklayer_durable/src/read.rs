@@ -1,9 +1,10 @@
 //! Reading, and what is known without reading.
 
 use crate::core::Core;
-use crate::format::{Role, State};
+use crate::format::{Part, Role, State};
 use crate::layer::SECTORS_BETWEEN_YIELDS;
 use crate::page::{Inner, Page};
+use crate::patches::Patches;
 use disk_backend::{BlockExtent, BlockState, BlockStatus, DiskError};
 use disk_layered::{LayerStatus, SectorMarker, TryRead};
 use guestmem::MemoryWrite;
@@ -32,9 +33,16 @@ impl Core {
             let offset = ((part.first - sector) as usize) << shift;
             let len = part.sectors.len() << shift;
             let memory = buffers.subrange(offset, len);
-            let runs = self
+            let read = self
                 .read_part(&memory, part.stripe, part.sectors.clone())
-                .await?;
+                .await;
+            let runs = match (read, &patches) {
+                // A cut may have made unreadable what was being written.
+                (Err(DiskError::MediumError(..)), Some(patches)) => {
+                    self.read_around(&memory, &part, patches).await?
+                }
+                (read, _) => read?,
+            };
             let begin = part.first - u64::from(part.sectors.start);
             for (state, run) in runs {
                 if let (State::Data, Some(patches)) = (state, &patches) {
@@ -51,6 +59,28 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Reads what there is of a part sector by sector, but for those that patches have, which are data.
+    async fn read_around(
+        &self,
+        memory: &RequestBuffers<'_>,
+        part: &Part,
+        patches: &Patches,
+    ) -> Result<Runs, DiskError> {
+        let shift = self.layout.sector_shift();
+        let mut runs = Runs::new();
+        for (index, sector) in (0..).zip(part.sectors.clone()) {
+            let at = part.first + index;
+            if patches.within(at..at + 1).next().is_some() {
+                runs.push((State::Data, sector..sector + 1));
+                continue;
+            }
+            let place = memory.subrange((index as usize) << shift, 1 << shift);
+            let run = self.read_part(&place, part.stripe, sector..sector + 1);
+            runs.extend(run.await?);
+        }
+        Ok(runs)
     }
 
     /// Reads what there is of a part, and says what that is.

@@ -6,7 +6,7 @@
 //! place, and nowhere else, is made anew from what its data looks like.
 //!
 //! Invariants: S1, what is written in the place of a page is its latest image that is whole, which the log keeps, or, only if no image and no page is left, what
-//! is guessed: never is the only copy of something written over. S2, the superblocks follow one after the other when the pages are durable, and only then the log is written over. So a crash
+//! is guessed: never is the only copy of a page written over. S2, the superblocks follow one after the other when the pages are durable, and only then the log is written over. So a crash
 //! leaves a layer that is to be salvaged again, with the same content then, or one that has been. S3, if anything of the log was lost, no checksum of data from before is believed
 //! any more: data may have been written over since, in an order that nobody remembers. That is a number in the superblocks (`sums_after`), and changes no page.
 
@@ -34,7 +34,8 @@ pub struct Loss {
     /// Where what is lost of the log begins on the store, in bytes; none if nothing is.
     pub log_offset: Option<u64>,
     /// Sectors of which it may be forgotten that they were written, zeroed or unmapped since some earlier flush, though a later one succeeded: what was
-    /// written first then is missing, and what was given up is back. What was written over older data is there.
+    /// written first then is missing, and what was given up is back. What was written over older data is there, but for what the last entry of the log has a
+    /// copy of: that is as it was when the copy was made.
     pub old: Vec<Range<u64>>,
     /// Sectors of which nothing is known any more: they are taken for data where their place holds anything but zeros, or cannot be read, and
     /// for absent elsewhere. Zeros that hid what lies below are lost, and what had been given up may be back.
@@ -106,8 +107,8 @@ struct Found {
     unknown_after: Option<u64>,
     /// The blocks that the store cannot read.
     unreadable: Vec<u32>,
-    /// The copies of the last entry, if that is whole.
-    patches: Patches,
+    /// The copies of the last entry, if they are whole and no later one knows that it was durable; and its sequence number.
+    patches: (Patches, u64),
 }
 
 impl Salvage {
@@ -128,11 +129,6 @@ impl Salvage {
             return Err(OpenError::TooShort { have, need });
         }
         let stripes = layout.stripe_count(log.sizes.sector_count);
-        // If something is lost behind the entry, what it has copies of may have been written over, and flushed.
-        let patched = match log.lost_from {
-            Some(_) => log.patches.stripes(&layout),
-            None => BTreeSet::new(),
-        };
         let mut plan = Self {
             loss: Loss {
                 log_offset: log.lost_from.map(|block| layout.log_offset(block)),
@@ -144,12 +140,25 @@ impl Salvage {
             log,
             lost_pages: Vec::new(),
         };
+        let mut all_placed = Vec::new();
         for stripe in 0..stripes {
             if progress(stripe, stripes).is_break() {
                 return Err(OpenError::Stopped);
             }
+            all_placed.push(plan.placed(store, stripe).await?);
+        }
+        let (patches, patched_with) = &mut plan.log.patches;
+        // A page of a later entry is in its place: so this one was durable.
+        if all_placed.iter().flatten().max() > Some(patched_with) {
+            *patches = Patches::default();
+        }
+        // If something is lost behind the entry, what it has copies of may have been written over, and flushed.
+        let patched = match plan.log.lost_from {
+            Some(_) => patches.stripes(&layout),
+            None => BTreeSet::new(),
+        };
+        for (stripe, placed) in (0..).zip(all_placed) {
             let sectors = plan.sectors(stripe);
-            let placed = plan.placed(store, stripe).await?;
             // Emptying the log may have begun, and then the page in its place is the latest.
             let logged = plan.log.images.get(&stripe).map(|(sequence, _)| *sequence);
             plan.sequence = plan.sequence.max(placed.unwrap_or(0));
@@ -201,7 +210,7 @@ impl Salvage {
         let layout = &self.superblock.layout;
         // What was found may be what a program wrote that was killed before its flush.
         store.sync_cache().await?;
-        for (offset, bytes) in self.log.patches.places(layout) {
+        for (offset, bytes) in self.log.patches.0.places(layout) {
             write_bytes(store, offset, bytes).await?;
         }
         let have = layout.stripes_with_pages(store.sector_count() << store.sector_shift());
@@ -345,9 +354,19 @@ impl Log<'_> {
 
     fn is_whole(&self, at: usize, entry: &Entry) -> bool {
         (0..entry.stripes.len()).all(|index| self.image(at, entry, index).is_some())
-            && self
-                .bytes(at, entry)
-                .is_some_and(|bytes| Entry::decode(&bytes).is_some())
+            && self.is_true(at, entry)
+    }
+
+    /// Whether what the images of an entry say is there is so: its copies are, or it was durable.
+    fn is_true(&self, at: usize, entry: &Entry) -> bool {
+        entry.copies.is_empty()
+            || self.has_copies(at, entry)
+            || self.was_durable(at, entry.sequence)
+    }
+
+    fn has_copies(&self, at: usize, entry: &Entry) -> bool {
+        let bytes = self.bytes(at, entry).unwrap_or_default();
+        Entry::decode(&bytes).is_some_and(|whole| whole.copies.is_some())
     }
 
     /// All of an entry, if the store can read it.
@@ -357,8 +376,11 @@ impl Log<'_> {
         Some(blocks?.into_iter().flatten().copied().collect())
     }
 
-    /// What an entry has copies of, if it is whole.
+    /// What an entry has copies of, if they are needed.
     fn patches(&self, at: usize, entry: &Entry) -> Patches {
+        if self.was_durable(at, entry.sequence) {
+            return Patches::default();
+        }
         let bytes = self.bytes(at, entry).unwrap_or_default();
         let whole = Entry::decode(&bytes);
         whole.map_or_else(Patches::default, |whole| {
@@ -389,9 +411,7 @@ impl Log<'_> {
         let is_bad = header.is_some_and(|entry| {
             let there = self.blocks[at..].iter().take(entry.block_count());
             let is_unreadable = there.into_iter().any(Option::is_none);
-            let was_written = self
-                .bytes(at, &entry)
-                .is_some_and(|bytes| Entry::decode(&bytes).is_some());
+            let was_written = self.has_copies(at, &entry);
             was_written || is_unreadable || self.entry(at, sequence).is_none()
         });
         is_bad || self.was_durable(at, sequence)
@@ -417,7 +437,7 @@ impl Found {
             lost_images: BTreeMap::new(),
             unknown_after: None,
             unreadable: unreadable.map(|(at, _)| at).collect(),
-            patches: Patches::default(),
+            patches: (Patches::default(), 0),
         };
         let mut end = 0;
         while let Some(entry) = log
@@ -458,8 +478,9 @@ impl Found {
 
     /// Takes what is whole of an entry, and returns where it ends.
     fn take(&mut self, log: &Log<'_>, at: usize, entry: &Entry) -> usize {
+        let is_true = log.is_true(at, entry);
         for (index, stripe) in entry.stripes.iter().enumerate() {
-            match log.image(at, entry, index) {
+            match log.image(at, entry, index).filter(|_| is_true) {
                 Some(image) => {
                     let image = Box::new(*image);
                     self.images.insert(*stripe, (entry.sequence, image));
@@ -472,7 +493,7 @@ impl Found {
             sector_count: entry.sector_count,
             shown_below: entry.shown_below.min(self.sizes.shown_below),
         };
-        self.patches = log.patches(at, entry);
+        self.patches = (log.patches(at, entry), entry.sequence);
         at + entry.block_count()
     }
 

@@ -26,12 +26,26 @@ pub(crate) struct CopyOf {
     pub(crate) checksum: u32,
 }
 
+/// Where each block of a copy is mixed with the number of its entry.
+const MIXED: std::ops::Range<usize> = 8..16;
+
 impl CopyOf {
-    pub(crate) fn new(sector: u64, data: &[u8]) -> Self {
+    /// What there is to say of a copy, which is already [mixed](Self::mix).
+    pub(crate) fn new(sector: u64, mixed: &[u8]) -> Self {
         Self {
             sector,
-            len: data.len() as u32,
-            checksum: crc32c::crc32c(data),
+            len: mixed.len() as u32,
+            checksum: crc32c::crc32c(mixed),
+        }
+    }
+
+    /// Makes data into a copy of an entry, or back: the checksum must not be that of what another entry left in the same place, and that of data which
+    /// ends with its own crc does not depend on the data. Its beginning stays, by which it would be taken for an entry.
+    pub(crate) fn mix(data: &mut [u8], sequence: u64) {
+        for block in data.chunks_mut(BLOCK_BYTES) {
+            for (byte, with) in block[MIXED].iter_mut().zip(sequence.to_le_bytes()) {
+                *byte ^= with;
+            }
         }
     }
 
@@ -40,19 +54,19 @@ impl CopyOf {
         (self.len as usize).div_ceil(BLOCK_BYTES)
     }
 
-    fn is_of(&self, data: &[u8]) -> bool {
-        crc32c::crc32c(data) == self.checksum
+    fn is_of(&self, mixed: &[u8]) -> bool {
+        crc32c::crc32c(mixed) == self.checksum
     }
 }
 
-/// An entry that is whole, and where it is.
+/// An entry whose header and images are whole, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Whole<'a> {
     pub(crate) entry: Entry,
     /// In the order of the stripes.
     pub(crate) images: &'a [u8],
-    /// The data of each copy.
-    pub(crate) copies: Vec<&'a [u8]>,
+    /// The copies, as they lie there; none if one of them is not whole. Then the entry is not, unless it was durable.
+    pub(crate) copies: Option<Vec<&'a [u8]>>,
     /// The log behind it.
     pub(crate) rest: &'a [u8],
 }
@@ -112,7 +126,7 @@ impl Entry {
         1 + self.stripes.len() + self.copies.iter().map(CopyOf::block_count).sum::<usize>()
     }
 
-    /// The entry that begins at `log`, if one does that is whole.
+    /// The entry that begins at `log`, if one does whose header and images are whole.
     pub(crate) fn decode(log: &[u8]) -> Option<Whole<'_>> {
         let (block, behind) = log.split_first_chunk::<BLOCK_BYTES>()?;
         let entry = Self::decode_header(block)?;
@@ -122,14 +136,14 @@ impl Entry {
         if is_checked && !images_are_whole.all(|(at, image)| Self::is_image(block, at, image)) {
             return None;
         }
-        let mut copies = Vec::new();
+        let mut copies = Some(Vec::new());
         for copy in &entry.copies {
             let (there, behind) = rest.split_at_checked(copy.block_count() * BLOCK_BYTES)?;
             let data = &there[..copy.len as usize];
-            if is_checked && !copy.is_of(data) {
-                return None;
+            match &mut copies {
+                Some(copies) if !is_checked || copy.is_of(data) => copies.push(data),
+                _ => copies = None,
             }
-            copies.push(data);
             rest = behind;
         }
         Some(Whole {

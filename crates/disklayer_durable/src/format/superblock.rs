@@ -178,6 +178,9 @@ impl Superblock {
         if unknown != 0 {
             return Err(BadSuperblock::Features(unknown));
         }
+        if bytes.incompatible.get() == VERIFY_DATA | LOGS_DATA {
+            return Err(BadSuperblock::Field("incompatible"));
+        }
         let layout = Layout::new(
             bytes.sector_size.get(),
             bytes.stripe_sectors.get(),

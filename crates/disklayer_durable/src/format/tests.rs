@@ -185,6 +185,12 @@ fn a_layer_whose_log_has_data_says_so_in_its_superblock() {
     let block = written.encode();
     assert_eq!(block[24], 2);
     assert_eq!(Superblock::decode(&block), Ok(written));
+    // It does not verify its data as well.
+    written.layout.verify = Verify::Data;
+    assert_eq!(
+        Superblock::decode(&written.encode()),
+        Err(BadSuperblock::Field("incompatible"))
+    );
 }
 
 #[test]
@@ -209,7 +215,7 @@ fn an_entry_is_read_with_its_images_or_not_at_all() {
     let whole = Whole {
         entry,
         images: &images,
-        copies: Vec::new(),
+        copies: Some(Vec::new()),
         rest: &[0; BLOCK_BYTES],
     };
     assert_eq!(Entry::decode(&log), Some(whole));
@@ -248,7 +254,8 @@ fn an_entry_is_read_with_its_copies_or_not_at_all() {
     log.extend([9; BLOCK_BYTES]);
     let whole = Entry::decode(&log).unwrap();
     assert_eq!(whole.entry, entry);
-    assert_eq!(whole.copies, data);
+    let copies = whole.copies.unwrap();
+    assert_eq!(copies, data);
     assert_eq!(whole.rest, [9; BLOCK_BYTES]);
     // Any byte of it, but for what only fills a block up.
     let first = 2 * BLOCK_BYTES..2 * BLOCK_BYTES + 512;
@@ -256,9 +263,44 @@ fn an_entry_is_read_with_its_copies_or_not_at_all() {
     for at in (0..2 * BLOCK_BYTES).chain(first).chain(second).step_by(253) {
         let mut torn = log.clone();
         torn[at] ^= 1;
-        assert_eq!(Entry::decode(&torn), None, "byte {at}");
+        let decoded = Entry::decode(&torn);
+        match at < 2 * BLOCK_BYTES {
+            true => assert_eq!(decoded, None, "byte {at}"),
+            false => assert_eq!(decoded.unwrap().copies, None, "byte {at}"),
+        }
     }
     assert_eq!(Entry::decode(&log[..5 * BLOCK_BYTES - 1]), None);
+}
+
+/// What another entry left there may end with its own crc, as blocks of the log do: then it has the crc of any block that does.
+#[test]
+fn a_copy_is_not_taken_for_what_another_entry_left() {
+    let sealed = |byte| {
+        let mut block = [byte; BLOCK_BYTES];
+        seal(&mut block);
+        block
+    };
+    assert_eq!(crc32c::crc32c(&sealed(1)), crc32c::crc32c(&sealed(2)));
+    let copy_in = |sequence: u64, byte| {
+        let mut mixed = sealed(byte);
+        CopyOf::mix(&mut mixed, sequence);
+        mixed
+    };
+    let said = CopyOf::new(0, &copy_in(7, 1));
+    for left in [
+        sealed(1),
+        sealed(2),
+        copy_in(6, 1),
+        copy_in(6, 2),
+        copy_in(8, 2),
+    ] {
+        assert_ne!(CopyOf::new(0, &left), said);
+    }
+    let mut back = copy_in(7, 1);
+    CopyOf::mix(&mut back, 7);
+    assert_eq!(back, sealed(1));
+    // What an entry would be known by stays visible.
+    assert_eq!(copy_in(7, 1)[..8], sealed(1)[..8]);
 }
 
 #[test]
