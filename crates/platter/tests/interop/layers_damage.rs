@@ -193,6 +193,31 @@ fn a_cache_is_repaired_and_not_salvaged_whatever_is_accepted() {
 }
 
 #[test]
+fn what_is_lost_is_named_also_where_nothing_else_is_said() {
+    let folder = TempDir::new().unwrap();
+    let create = ["create", "vm.plt", "--size", "16M", "--quiet"];
+    assert!(layer(folder.path(), &create).status.success());
+    let path = folder.path().join("vm.plt");
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    // The page of the second stripe.
+    let page = 8192 + 16 * 4096 + (4096 + 4 * MIB);
+    file.write_all_at(b"?", page + 64).unwrap();
+    let quiet = ["check", "--quiet", "--repair", "--accept-loss", "vm.plt"];
+    let told = layer(folder.path(), &quiet);
+    assert_eq!((told.status.code(), &*told.stdout), (Some(0), ""));
+    for expected in ["salvaging", "4 MiB from offset 4194304"] {
+        assert!(
+            told.stderr.contains(expected),
+            "{expected}: {}",
+            told.stderr
+        );
+    }
+    // Nothing is lost any more.
+    let told = layer(folder.path(), &quiet);
+    assert_eq!((&*told.stdout, &*told.stderr), ("", ""));
+}
+
+#[test]
 fn an_overlay_whose_log_has_rotten_is_opened_when_the_loss_is_accepted() {
     let (folder, mut expected) = folder_with_base();
     let stack = [
