@@ -181,12 +181,10 @@ impl Inner {
         busy.filter_map(|busy| busy.work.clone()).next()
     }
 
-    /// Whether nothing else is under way in its sectors.
-    pub(crate) fn has_only(&self, writing: &Writing) -> bool {
-        let others = self.busy.iter().filter(|busy| busy.id != writing.id);
-        !others
-            .map(|busy| &busy.sectors)
-            .any(|sectors| overlap(sectors, &writing.sectors))
+    /// Whether no clear has touched the sectors of this work since it began.
+    pub(crate) fn is_untouched(&self, writing: &Writing) -> bool {
+        let mut busy = self.busy.iter();
+        busy.any(|busy| busy.id == writing.id && busy.cleared.is_empty())
     }
 
     /// Whether nothing is under way.

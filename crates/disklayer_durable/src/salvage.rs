@@ -87,7 +87,7 @@ struct Salvage {
     log: Found,
     /// The stripes whose pages are lost.
     lost_pages: Vec<u64>,
-    /// No page has a higher sequence number.
+    /// No page has a higher sequence number, those beyond the end included.
     sequence: u64,
     loss: Loss,
 }
@@ -129,6 +129,7 @@ impl Salvage {
             return Err(OpenError::TooShort { have, need });
         }
         let stripes = layout.stripe_count(log.sizes.sector_count);
+        let pages = stripes.max(layout.stripes_with_pages(have));
         let mut plan = Self {
             loss: Loss {
                 log_offset: log.lost_from.map(|block| layout.log_offset(block)),
@@ -141,8 +142,8 @@ impl Salvage {
             lost_pages: Vec::new(),
         };
         let mut all_placed = Vec::new();
-        for stripe in 0..stripes {
-            if progress(stripe, stripes).is_break() {
+        for stripe in 0..pages {
+            if progress(stripe, pages).is_break() {
                 return Err(OpenError::Stopped);
             }
             all_placed.push(plan.placed(store, stripe).await?);
@@ -158,10 +159,14 @@ impl Salvage {
             None => BTreeSet::new(),
         };
         for (stripe, placed) in (0..).zip(all_placed) {
-            let sectors = plan.sectors(stripe);
             // Emptying the log may have begun, and then the page in its place is the latest.
             let logged = plan.log.images.get(&stripe).map(|(sequence, _)| *sequence);
             plan.sequence = plan.sequence.max(placed.unwrap_or(0));
+            // Of a page beyond the end no more is wanted than its number: what is written there when the layer has grown is later.
+            if stripe >= stripes {
+                continue;
+            }
+            let sectors = plan.sectors(stripe);
             match placed.max(logged) {
                 None => {
                     plan.lost_pages.push(stripe);
@@ -178,7 +183,7 @@ impl Salvage {
                 plan.log.images.remove(&stripe);
             }
         }
-        _ = progress(stripes, stripes);
+        _ = progress(pages, pages);
         Ok(plan)
     }
 

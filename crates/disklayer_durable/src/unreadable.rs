@@ -17,6 +17,8 @@ enum Begin {
     After(Arc<Work>),
     /// It is no data any more.
     Gone,
+    /// Somebody is about to heal it.
+    Kept,
 }
 
 impl Core {
@@ -52,6 +54,7 @@ impl Core {
                 }
                 Begin::After(work) => work.finish().await,
                 Begin::Gone => return Ok(true),
+                Begin::Kept => return Ok(false),
             }
         }
     }
@@ -68,6 +71,10 @@ impl Core {
         if inner.states.get(sector) != State::Data {
             return Ok(Begin::Gone);
         }
+        // A write over data, in a layer that does not verify it: it may end before the look does.
+        if inner.idle_run(sector, sector + 1).is_none() {
+            return Ok(Begin::Kept);
+        }
         let this = self.this.clone();
         let is_dropped = Arc::<AtomicBool>::default();
         let dropped = Arc::clone(&is_dropped);
@@ -82,15 +89,15 @@ impl Core {
         Ok(Begin::Look(begun, is_dropped))
     }
 
-    /// Makes a sector absent whose reading has failed, if it is a copy. Who writes there later waits for `writing`; who began before, in a
-    /// layer that does not verify its data, is about to heal it.
+    /// Makes a sector absent whose reading has failed, if it is a copy. Who writes there waits for `writing`, and nobody was at it when that began; a clear,
+    /// in a layer that does not verify its data, does not wait: it has healed what it touched, or is about to.
     fn drop_copy(&self, writing: &Writing) -> bool {
         let page = writing.page();
         let sectors = writing.sectors.clone();
         let number = page.stripe * u64::from(self.layout.stripe_sectors) + u64::from(sectors.start);
         let _change = self.journal.begin_change();
         let mut inner = page.lock();
-        if number >= self.shown_below() || !inner.has_only(writing) {
+        if number >= self.shown_below() || !inner.is_untouched(writing) {
             return false;
         }
         tracing::warn!(

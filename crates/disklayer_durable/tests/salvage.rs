@@ -399,6 +399,9 @@ impl Model {
 async fn random(store: &Disk, rng: &mut Rng) -> Model {
     let mut options = tight(SECTORS, 512);
     options.log_blocks = Some(LOG_BLOCKS);
+    if rng.bool() {
+        options.verify = Verify::Data;
+    }
     format(store, &options).await.unwrap();
     let layer = open(store).await;
     let mut model = Model(vec![vec![None]; SECTORS as usize]);
@@ -487,6 +490,13 @@ fn what_is_not_named_is_as_it_was() {
                     "seed {} sector {sector}: {found:?}, {been:?}",
                     seed.value()
                 );
+            }
+            // Whatever lies beyond its end.
+            let end = layer.sector_count();
+            layer.resize(end + 40).await.unwrap();
+            for sector in end..end + 40 {
+                let gained = read(&layer, sector).await;
+                assert_eq!(gained, Some(0), "seed {} sector {sector}", seed.value());
             }
         });
     }

@@ -31,7 +31,7 @@ pub(crate) async fn store(sector_count: u64, sector_size: u32) -> Disk {
     Disk::new(memory(sector_count, sector_size).await).unwrap()
 }
 
-/// A store that cannot read some of its sectors until they are written.
+/// A store that cannot read some of its sectors, whatever is written there; the store itself can.
 pub(crate) async fn with_unreadable(store: &Disk, sectors: Range<u64>) -> Disk {
     let (faulty, control) =
         FaultDisk::new(store.clone(), FaultOptions::new(7, Clock::real())).unwrap();

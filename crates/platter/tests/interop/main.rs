@@ -15,6 +15,7 @@ mod fat;
 mod filesystem;
 mod hostile;
 mod layers;
+mod layers_damage;
 mod layers_full;
 mod libnbd;
 mod life;

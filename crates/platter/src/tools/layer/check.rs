@@ -42,7 +42,8 @@ pub(super) fn run(args: &LayerCheckArgs) -> Result<ExitCode, Failure> {
     };
     let stopped = || watching.exit_code().unwrap_or(ExitCode::FAILURE);
     if args.repair && outcome.is_to_mend(args.accept_loss) {
-        if args.accept_loss && !args.answer.quiet {
+        // Not progress: it is said however little is to be said.
+        if args.accept_loss {
             outcome.announce();
         }
         let store = Store::open(&args.store.store, false)?;

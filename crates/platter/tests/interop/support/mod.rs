@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod daemon;
+pub(crate) mod layer;
 pub(crate) mod process;
 pub(crate) mod small;
 pub(crate) mod tool;
