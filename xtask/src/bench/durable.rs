@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::fio::{Extent, Load, run_load, run_load_with};
+use super::opening;
 use super::server::{Server, two_processors};
 use super::stats::median;
 use super::{FIO, TASKSET, build, demand, folder_in, processor_model, version};
@@ -186,6 +187,17 @@ struct Bench<'a> {
 }
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
+    if opening::NAME.contains(&args.case) {
+        let parent = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+        opening::run(workspace, &parent, args.check)?;
+    }
+    match CASES.iter().any(|case| case.name.contains(&args.case)) {
+        true => compare(workspace, args),
+        false => Ok(()),
+    }
+}
+
+fn compare(workspace: &Workspace, args: &Args) -> Fallible {
     demand(&[FIO, TASKSET])?;
     demand(&QEMU)?;
     let platter = build(workspace, &["platter"])?.join("platter");

@@ -8,6 +8,7 @@ mod fio;
 mod instructions;
 mod nbd;
 mod nbdcopy;
+mod opening;
 mod overlay;
 mod server;
 mod stats;
