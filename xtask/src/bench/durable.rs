@@ -187,17 +187,26 @@ struct Bench<'a> {
 }
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
-    if opening::NAME.contains(&args.case) {
+    let opens = opening::NAME.contains(&args.case);
+    let ways = [false, true].into_iter();
+    let rows: Vec<_> = ways
+        .flat_map(|is_direct| CASES.iter().map(move |case| (case, is_direct)))
+        .filter(|(case, is_direct)| case.full_name(*is_direct).contains(&args.case))
+        .collect();
+    if !opens && rows.is_empty() {
+        return Err(format!("no case has `{}` in its name", args.case));
+    }
+    if opens {
         let parent = args.folder.clone().unwrap_or_else(std::env::temp_dir);
         opening::run(workspace, &parent, args.check)?;
     }
-    match CASES.iter().any(|case| case.name.contains(&args.case)) {
-        true => compare(workspace, args),
-        false => Ok(()),
+    match rows.is_empty() {
+        true => Ok(()),
+        false => compare(workspace, args, &rows),
     }
 }
 
-fn compare(workspace: &Workspace, args: &Args) -> Fallible {
+fn compare(workspace: &Workspace, args: &Args, rows: &[(&Case, bool)]) -> Fallible {
     demand(&[FIO, TASKSET])?;
     demand(&QEMU)?;
     let platter = build(workspace, &["platter"])?.join("platter");
@@ -219,17 +228,9 @@ fn compare(workspace: &Workspace, args: &Args) -> Fallible {
         args.rounds,
     );
     println!("{HEAD}");
-    let ways = [false, true].into_iter();
-    let mut rows = ways
-        .flat_map(|is_direct| CASES.iter().map(move |case| (case, is_direct)))
-        .filter(|(case, is_direct)| case.full_name(*is_direct).contains(&args.case))
-        .peekable();
-    if rows.peek().is_none() {
-        return Err(format!("no case has `{}` in its name", args.case));
-    }
     let mut missed = Vec::new();
     for (case, is_direct) in rows {
-        println!("{}", bench.row(case, is_direct, &mut missed)?);
+        println!("{}", bench.row(case, *is_direct, &mut missed)?);
     }
     if !missed.is_empty() {
         println!("\nGoals missed:");
