@@ -52,7 +52,12 @@ impl DurableLayer {
         if !store.is_read_only() && may_tear(&store) {
             return Err(OpenError::Torn);
         }
-        let recovered = recover(&store, &superblock).await?;
+        let mut recovered = recover(&store, &superblock).await?;
+        if superblock.is_in_use {
+            // Entries that have rotted as a whole cannot be told from none, and pages of theirs may be in their places: what is written from now on
+            // is later than any that the log can have had.
+            recovered.sequence += u64::from(superblock.layout.log_blocks);
+        }
         let sizes = recovered.sizes;
         let need = superblock.layout.store_bytes(sizes.sector_count);
         let have = store.sector_count() << store.sector_shift();

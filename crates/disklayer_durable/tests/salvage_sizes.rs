@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    bytes_of, few_pages, flip, layer_on, open, put, read, report, store, tight, try_open, watched,
-    write,
+    bytes_at, bytes_of, few_pages, flip, layer_on, open, put, read, report, store, tight, try_open,
+    watched, write,
 };
 use disk_backend::Disk;
 use disk_layered::LayerIo;
@@ -69,6 +69,33 @@ async fn shrunk_and_lost(verify: Verify) -> Disk {
     spoil(&store, &lost).await;
     try_open(&store).await.unwrap_err();
     store
+}
+
+/// The last entry has rotted, which cannot be told from none, and its page is in its place, because the log was being emptied.
+#[test]
+fn what_is_written_after_a_crash_is_later_than_what_the_log_has_forgotten() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let mut options = tight(SECTORS, 512);
+        options.log_blocks = Some(LOG_BLOCKS);
+        options.logs_data = false;
+        let layer = layer_on(&store, &options, &few_pages()).await;
+        let mut entry = 0;
+        for count in 1..4 {
+            layer.unmap(0, count, false, false).await.unwrap();
+            entry = logged(&store, &layer).await;
+        }
+        drop(layer);
+        let forgotten = bytes_at(&store, entry + 4096, 4096).await;
+        spoil(&store, &[entry]).await;
+        let layer = open(&store).await;
+        write(&layer, 20, 1).await;
+        let entry = logged(&store, &layer).await;
+        let sequence = |block: &[u8]| u64::from_le_bytes(block[24..32].try_into().unwrap());
+        let now = bytes_at(&store, entry + 4096, 4096).await;
+        assert_eq!((&forgotten[..4], &now[..4]), (&b"page"[..], &b"page"[..]));
+        assert!(sequence(&now) > sequence(&forgotten));
+    });
 }
 
 /// A page beyond the end has a higher number than any entry that is left; what is written there after the layer has grown is later all the same.
