@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// The size of the disks in MiB
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(16..))]
     mib: u64,
+    /// Let the durable layer verify its data
+    #[arg(long)]
+    verify: bool,
     /// Fail if a goal is missed
     #[arg(long)]
     check: bool,
@@ -359,8 +362,11 @@ impl Bench<'_> {
             Contender::File => self.platter(&file("file.raw"), &socket)?,
             Contender::Durable => {
                 let base = json!({ "type": "file", "path": "base.raw", "read_only": true, "direct": is_direct });
-                let durable =
+                let mut durable =
                     json!({ "type": "durable", "create": true, "store": file("durable.plt") });
+                if self.args.verify {
+                    durable["verify"] = "data".into();
+                }
                 let disk = json!({ "type": "layered", "layers": [durable, base] });
                 self.platter(&disk, &socket)?
             }
