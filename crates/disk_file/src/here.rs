@@ -99,18 +99,35 @@ impl Here {
         ]
     }
 
+    /// Whether a write may be made here just now that waits.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.may_ever && self.is_over_at(now_ns())
+    }
+
     /// Begins a write of `len` bytes, if it is to be made here.
     pub(crate) fn begin(&self, len: usize) -> Option<Began> {
         if !self.may_ever || len > HERE_BYTES_MAX {
             return None;
         }
         let now_ns = now_ns();
-        (now_ns >= self.rests_until_ns.load(Ordering::Relaxed)).then(|| Began {
+        self.is_over_at(now_ns).then(|| self.begin_at(now_ns))
+    }
+
+    /// Begins a write that has to be made here.
+    pub(crate) fn begin_anyway(&self) -> Began {
+        self.begin_at(now_ns())
+    }
+
+    fn is_over_at(&self, now_ns: u64) -> bool {
+        now_ns >= self.rests_until_ns.load(Ordering::Relaxed)
+    }
+
+    fn begin_at(&self, now_ns: u64) -> Began {
+        let counts = now_ns < self.counts_until_ns.load(Ordering::Relaxed);
+        Began {
             at_ns: now_ns,
-            wait_count: (now_ns < self.counts_until_ns.load(Ordering::Relaxed))
-                .then(wait_count)
-                .flatten(),
-        })
+            wait_count: counts.then(wait_count).flatten(),
+        }
     }
 
     /// Charges for a write that has ended, by the same thread. `writes_made` is how many were made here since the disk was opened; it is
@@ -155,6 +172,12 @@ impl Here {
             );
             self.rest(now_ns.saturating_add(rest_ns));
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn debt_ns(&self) -> u64 {
+        let account = self.account.lock();
+        account.long_debt_ns + account.short_debt_ns
     }
 
     /// Has others make the writes until then, or longer if that was said before.
