@@ -172,13 +172,18 @@ where
             (Box::pin(None::<F>), waker)
         })
         .collect();
+    // As in `Woken`, of those whose last request was done at once.
+    let mut again = vec![0; woken.words.len()];
     let (mut count, mut in_flight) = (0, 0);
     poll_fn(|cx| {
         woken.driver.register(cx.waker());
         loop {
             let mut is_idle = true;
             for (index, word) in woken.words.iter().enumerate() {
-                let mut bits = word.swap(0, Ordering::Acquire);
+                let mut bits: u64 = std::mem::take(&mut again[index]);
+                if word.load(Ordering::Relaxed) != 0 {
+                    bits |= word.swap(0, Ordering::Acquire);
+                }
                 while bits != 0 {
                     is_idle = false;
                     let lowest = bits & bits.wrapping_neg();
@@ -203,7 +208,7 @@ where
                         done?;
                         (count, in_flight) = (count + 1, in_flight - 1);
                         request.set(None);
-                        word.fetch_or(lowest, Ordering::Relaxed);
+                        again[index] |= lowest;
                     }
                 }
             }
