@@ -90,8 +90,11 @@ impl Counters {
         }
     }
 
-    /// A call that was to write `len` bytes.
+    /// A call that was to write `len` bytes, if it was made.
     pub(crate) fn add_file_write(&self, outcome: &Result<Outcome, TransferError>, len: usize) {
+        if matches!(outcome, Err(TransferError::Memory(_))) {
+            return;
+        }
         self.add(Count::OtherFileWrites, 1);
         match bytes_done(outcome, len) {
             Some(bytes) => self.add(Count::OtherFileWrittenBytes, bytes),

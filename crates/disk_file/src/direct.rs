@@ -70,14 +70,19 @@ impl Alignment {
     }
 
     fn suits(&self, buffers: &RequestBuffers<'_>) -> bool {
-        *self == Self::NONE
-            || buffers.segments().all(|segment| {
-                // What is no memory is found out when it is copied.
-                segment.is_ok_and(|segment| {
-                    segment.as_ptr().addr() & (self.memory_bytes - 1) == 0
-                        && segment.len() & (self.block_bytes - 1) == 0
-                })
-            })
+        let suits = |address: usize, len: usize| {
+            address & (self.memory_bytes - 1) == 0 && len & (self.block_bytes - 1) == 0
+        };
+        if *self == Self::NONE {
+            return true;
+        }
+        match buffers.one_segment(false) {
+            Ok(Some(one)) => suits(one.as_ptr().addr(), one.len()),
+            // What is no memory is found out when it is copied.
+            _ => buffers.segments().all(|segment| {
+                segment.is_ok_and(|segment| suits(segment.as_ptr().addr(), segment.len()))
+            }),
+        }
     }
 
     /// How many bytes at the beginning of `buffers`, which are whole sectors, go the same way, and whether that is straight.
@@ -195,7 +200,10 @@ impl FileDisk {
         let (len, is_straight) = image
             .alignment
             .first_stretch(&rest, image.sector_size as usize);
-        let stretch = rest.subrange(0, len);
+        let stretch = match len == rest.len() {
+            true => rest,
+            false => rest.subrange(0, len),
+        };
         let memory = if is_straight { stretch.pin() } else { None };
         (stretch, offset + done as u64, memory)
     }

@@ -9,6 +9,8 @@
 //!   are handed over until a twentieth of the time is enough again. So of any stretch of time, all threads together spend no more
 //!   in such writes than a twentieth, 50 ms, and, in each thread, the one write that was too much, whose length nobody can know
 //!   before.
+//! - What takes more than 30 s is charged as that: it is hardly a wait for a device, but a stop of the process, or of the machine that it
+//!   runs in, which others would have been stopped by as well.
 //! - Others cannot be told from those that copy, one by one. They are charged what the clock says, mostly a tick or nothing: over many,
 //!   that is the time they took. When that is 50 ms more than 100 us for each write, they are handed over as well. Short waits among so
 //!   many short writes that the average is less are not noticed.
@@ -32,6 +34,8 @@ const POLL_NS: u64 = 100_000;
 const DEBT_NS_MAX: u64 = 50_000_000;
 /// Long writes may take one part in so many of the time, and for so many times what was too much others make them.
 const REST_FACTOR: u64 = 20;
+/// The most that one write is charged with. After as long Linux gives up what it has asked a device, where nobody says otherwise.
+const CHARGE_NS_MAX: u64 = 30_000_000_000;
 /// For how long after a long write it is counted how often the thread waits.
 const COUNT_NS: u64 = 10_000_000_000;
 
@@ -95,18 +99,35 @@ impl Here {
         ]
     }
 
+    /// Whether a write may be made here just now that waits.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.may_ever && self.is_over_at(now_ns())
+    }
+
     /// Begins a write of `len` bytes, if it is to be made here.
     pub(crate) fn begin(&self, len: usize) -> Option<Began> {
         if !self.may_ever || len > HERE_BYTES_MAX {
             return None;
         }
         let now_ns = now_ns();
-        (now_ns >= self.rests_until_ns.load(Ordering::Relaxed)).then(|| Began {
+        self.is_over_at(now_ns).then(|| self.begin_at(now_ns))
+    }
+
+    /// Begins a write that has to be made here.
+    pub(crate) fn begin_anyway(&self) -> Began {
+        self.begin_at(now_ns())
+    }
+
+    fn is_over_at(&self, now_ns: u64) -> bool {
+        now_ns >= self.rests_until_ns.load(Ordering::Relaxed)
+    }
+
+    fn begin_at(&self, now_ns: u64) -> Began {
+        let counts = now_ns < self.counts_until_ns.load(Ordering::Relaxed);
+        Began {
             at_ns: now_ns,
-            wait_count: (now_ns < self.counts_until_ns.load(Ordering::Relaxed))
-                .then(wait_count)
-                .flatten(),
-        })
+            wait_count: counts.then(wait_count).flatten(),
+        }
     }
 
     /// Charges for a write that has ended, by the same thread. `writes_made` is how many were made here since the disk was opened; it is
@@ -136,8 +157,11 @@ impl Here {
         let rest_ns = {
             let mut account = self.account.lock();
             match has_waited_long {
-                true => account.charge_long(took_ns + self.tick_ns, now_ns),
-                false => account.charge_short(took_ns, writes_made()),
+                true => {
+                    let charged_ns = CHARGE_NS_MAX.min(took_ns.saturating_add(self.tick_ns));
+                    account.charge_long(charged_ns, now_ns)
+                }
+                false => account.charge_short(CHARGE_NS_MAX.min(took_ns), writes_made()),
             }
         };
         if let Some(rest_ns) = rest_ns {
@@ -148,6 +172,12 @@ impl Here {
             );
             self.rest(now_ns.saturating_add(rest_ns));
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn debt_ns(&self) -> u64 {
+        let account = self.account.lock();
+        account.long_debt_ns + account.short_debt_ns
     }
 
     /// Has others make the writes until then, or longer if that was said before.
@@ -235,13 +265,7 @@ mod tests {
     /// Writes as fast as it may for days, waits in some, and compares what it waited with what is promised, after each.
     #[test]
     fn of_any_time_no_more_than_a_twentieth_is_spent_waiting() {
-        for wait_ns in [
-            3 * TICK_NS,
-            50_000_000,
-            200_000_000,
-            30_000_000_000,
-            3_600_000_000_000,
-        ] {
+        for wait_ns in [3 * TICK_NS, 50_000_000, 200_000_000, CHARGE_NS_MAX] {
             let here = Here::new(true, None);
             let (mut now_ns, mut waited_ns) = (1_000_000_000_000, 0);
             let began_ns = now_ns;
@@ -309,6 +333,17 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(1));
         here.end(long_ago(began), || 3);
         assert!(is_charged(), "it did");
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_in_a_write_makes_writes_again_soon() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        for has_waited in [true, false] {
+            let here = Here::new(true, None);
+            here.charge(HOUR_NS, 2 * HOUR_NS, has_waited, || 1);
+            let rest_ns = here.rests_until_ns.load(Ordering::Relaxed) - 2 * HOUR_NS;
+            assert!((1..=600_000_000_000).contains(&rest_ns), "{rest_ns}");
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ mod shared;
 mod size;
 mod status;
 mod transfer;
+mod tried;
 mod watch;
 mod work;
 mod zeroing;

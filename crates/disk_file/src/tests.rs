@@ -1,5 +1,7 @@
 //! What only the inside can arrange: ranges in use, flushes that fail.
 
+mod at_once;
+
 use crate::counters::Count;
 use crate::flush::{Flusher, Reach, SyncPlace};
 use crate::image::Image;
@@ -18,14 +20,17 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const SECTOR_SIZE: usize = 512;
 
-/// Has the kernel take less of a write that may not wait than it was given.
+/// Has the kernel take less of a write that may not wait than it was given, and the disk wait in the next one, or fail.
 #[derive(Debug, Default)]
 pub(crate) struct Obstacle {
     taken_bytes_max: Option<usize>,
+    wait: Duration,
+    errno: Option<i32>,
 }
 
 impl Obstacle {
@@ -40,6 +45,13 @@ impl Obstacle {
         let file = shared.image.file();
         let outcome = posio::write_at(file, &taken, offset, Mode::Wait, Durability::Cached);
         Some(outcome.map(|_| Outcome::WouldBlock { done }))
+    }
+
+    /// What comes of a write that may wait, if not what the kernel makes of it.
+    pub(crate) fn wait(&self) -> Option<Result<Outcome, TransferError>> {
+        std::thread::sleep(self.wait);
+        let error = io::Error::from_raw_os_error(self.errno?);
+        Some(Err(error.into()))
     }
 }
 
@@ -524,66 +536,6 @@ fn copies_of_borrowed_memory_are_bounded_and_nobody_waits_for_anothers() {
         &disk,
     ));
     assert_eq!(in_use.expect("it is there"), 1 << 20);
-}
-
-/// As [`file_disk`], written by whoever asks, and with a kernel that takes no more than this of a write that may not wait.
-fn disk_that_cuts_short(taken_bytes_max: usize) -> (TempDir, FileDisk) {
-    let (folder, disk) = file_disk();
-    let path = disk.shared.image.path.clone();
-    drop(disk);
-    let mut disk = FileDisk::open(&path, &FileDiskOptions::default()).expect("it was just closed");
-    let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
-    shared.obstacle.taken_bytes_max = Some(taken_bytes_max);
-    (folder, disk)
-}
-
-#[test]
-fn a_write_is_made_once_also_if_the_kernel_cuts_it_short() {
-    // At the edge of a sector, inside one, and at none.
-    for taken_bytes_max in [512, 700, 0] {
-        let (_folder, disk) = disk_that_cuts_short(taken_bytes_max);
-        let content: Vec<u8> = (0..4096_u32).map(|at| (at / 3) as u8).collect();
-        let is_written = disk.try_write(&HostBuffers::from_ref(&content).buffers(), 8, false);
-        assert_eq!(is_written, taken_bytes_max > 0);
-        let file = std::fs::read(&disk.shared.image.path).expect("it is there");
-        let expected = match is_written {
-            true => content,
-            false => vec![0; 4096],
-        };
-        assert!(file[4096..8192] == expected, "{taken_bytes_max}");
-        let range = disk.shared.try_claim(4096..8192, Intent::Change);
-        assert!(range.is_held(), "it is free again");
-    }
-}
-
-#[test]
-fn what_the_kernel_cuts_short_is_waited_for_by_others_where_writes_are_handed_over() {
-    let (_folder, mut disk) = file_disk();
-    let shared = Arc::get_mut(&mut disk.shared).expect("nothing runs");
-    shared.obstacle.taken_bytes_max = Some(700);
-    let content: Vec<u8> = (0..4096_u32).map(|at| (at / 3) as u8).collect();
-    let source = HostBuffers::from_ref(&content);
-    assert!(!disk.try_write(&source.buffers(), 8, false));
-    let file = std::fs::read(&disk.shared.image.path).expect("it is there");
-    assert!(file[4096..8192] == [0; 4096], "nothing was changed");
-    block_on(disk.write_vectored(&source.buffers(), 8, false)).expect("it writes");
-    let file = std::fs::read(&disk.shared.image.path).expect("it is there");
-    assert!(file[4096..8192] == content);
-}
-
-#[test]
-fn what_was_tried_is_not_tried_again() {
-    let (_folder, disk) = disk_that_cuts_short(0);
-    let shared = Arc::clone(&disk.shared);
-    let disk = Disk::new(disk).expect("valid metadata");
-    let calls = || shared.counters.get(Count::OtherFileWrites);
-    let content = [1; 4096];
-    let source = HostBuffers::from_ref(&content);
-    block_on(disk.write_vectored(&source.buffers(), 8, false)).expect("it writes");
-    assert_eq!(calls(), 2, "one that does not wait, one that does");
-    // It was not tried before.
-    block_on(disk.write_vectored(&source.buffers(), 8, true)).expect("it writes");
-    assert_eq!(calls(), 4);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::counters::Count;
 use crate::disk::FileDisk;
 use crate::pool::{self, Stage};
 use crate::shared::{AT_ONCE_BYTES_MAX, PAGE_BYTES, Shared};
+use crate::tried::Tried;
 use async_task::Task;
 use disk_backend::DiskError;
 use posio::{Durability, Mode, Outcome, TransferError};
@@ -23,15 +24,6 @@ const TRIED_BYTES_MAX: u64 = 128 << 10;
 pub(crate) enum Intent {
     Read,
     Change,
-}
-
-/// What comes of a write that is not complete at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IfNot {
-    /// It is made anew, and if it failed, that counts and says how.
-    MadeAnew,
-    /// The rest of it is made.
-    GoesOn,
 }
 
 /// A range that work needs.
@@ -153,21 +145,16 @@ impl Shared {
     }
 
     /// As [`read_at_once`](Self::read_at_once).
-    fn write_at_once(
-        &self,
-        buffers: &RequestBuffers<'_>,
-        offset: u64,
-        if_not: IfNot,
-    ) -> Result<usize, DiskError> {
+    fn write_at_once(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
         if self.is_in_memory() {
-            return self.write_whole_at_once(buffers, offset, if_not);
+            return self.write_whole_at_once(buffers, offset);
         }
         // Reserving space may wait, and so does what is direct.
         if self.image.is_direct || self.has_divided_sectors() {
             return Ok(0);
         }
         if !self.may_write_without_waiting.is_alive() {
-            return self.write_here(buffers, offset, if_not);
+            return self.write_here(buffers, offset);
         }
         self.check_inside(&byte_range(offset, buffers))?;
         let outcome = self.call_write_without_waiting(buffers, offset);
@@ -176,13 +163,13 @@ impl Shared {
             self.counters.add_write_at_once(buffers.len());
             return Ok(buffers.len());
         }
-        self.count_file_write(&outcome, buffers.len(), if_not);
+        self.counters.add_file_write(&outcome, buffers.len());
         match outcome.map_err(|error| self.transfer_error(error))? {
             Outcome::Complete => unreachable!("that was just looked at"),
             Outcome::WouldBlock { done } => Ok(done),
             Outcome::NoWaitUnsupported => {
                 self.may_write_without_waiting.give_up();
-                self.write_here(buffers, offset, if_not)
+                self.write_here(buffers, offset)
             }
         }
     }
@@ -206,12 +193,7 @@ impl Shared {
     }
 
     /// Writes all of it, if that will hardly wait, and else nothing; returns how many bytes that was.
-    fn write_here(
-        &self,
-        buffers: &RequestBuffers<'_>,
-        offset: u64,
-        if_not: IfNot,
-    ) -> Result<usize, DiskError> {
+    fn write_here(&self, buffers: &RequestBuffers<'_>, offset: u64) -> Result<usize, DiskError> {
         let Some(began) = self.here.begin(buffers.len()) else {
             return Ok(0);
         };
@@ -219,7 +201,7 @@ impl Shared {
         if self.flusher.is_syncing() || !self.is_cached_at_ends(&byte_range(offset, buffers)) {
             return Ok(0);
         }
-        let written = self.write_whole_at_once(buffers, offset, if_not);
+        let written = self.write_whole_at_once(buffers, offset);
         self.here
             .end(began, || self.counters.get(Count::WritesAtOnce));
         written
@@ -230,26 +212,14 @@ impl Shared {
         &self,
         buffers: &RequestBuffers<'_>,
         offset: u64,
-        if_not: IfNot,
     ) -> Result<usize, DiskError> {
         let outcome = self.call_write(buffers, offset)?;
         self.flusher.note_change();
         match outcome {
             Ok(Outcome::Complete) => self.counters.add_write_at_once(buffers.len()),
-            _ => self.count_file_write(&outcome, buffers.len(), if_not),
+            _ => self.counters.add_file_write(&outcome, buffers.len()),
         }
         self.expect_complete(outcome).map(|()| buffers.len())
-    }
-
-    fn count_file_write(
-        &self,
-        outcome: &Result<Outcome, TransferError>,
-        len: usize,
-        if_not: IfNot,
-    ) {
-        if outcome.is_ok() || if_not == IfNot::GoesOn {
-            self.counters.add_file_write(outcome, len);
-        }
     }
 
     /// Whether a write is tried before it is asked for in earnest, by [`FileDisk::write_if_at_once`], unless it is to be durable.
@@ -260,7 +230,21 @@ impl Shared {
     fn is_tried_first(&self, range: &Range<u64>) -> bool {
         let pages = u64::from(PAGE_BYTES);
         let is_in_one_page = range.start / pages == (range.end - 1) / pages;
-        is_in_one_page && (self.is_in_memory() || self.image.may_write_here)
+        // A write by `write_here` looks at the account itself.
+        let may_wait = || match self.may_write_without_waiting.is_alive() {
+            true => self.here.may_wait(),
+            false => self.image.may_write_here,
+        };
+        is_in_one_page && (self.is_in_memory() || may_wait())
+    }
+
+    /// Writes the rest of what was to be made at once, however long that takes.
+    fn write_rest_here(&self, rest: &RequestBuffers<'_>, offset: u64) -> Result<(), DiskError> {
+        let began = self.here.begin_anyway();
+        let outcome = self.write(rest, offset);
+        self.here
+            .end(began, || self.counters.get(Count::WritesAtOnce));
+        outcome
     }
 
     /// Whether the pages are in the page cache that `range` covers only in part. Otherwise a write reads them first.
@@ -291,6 +275,10 @@ impl Shared {
         let range = byte_range(offset, buffers);
         self.check_inside(&range)?;
         self.reserve(&range)?;
+        #[cfg(test)]
+        if let Some(outcome) = self.obstacle.wait() {
+            return Ok(outcome);
+        }
         Ok(posio::write_at(
             self.image.file(),
             buffers,
@@ -375,25 +363,30 @@ impl FileDisk {
         if !shared.is_tried_first(&range)
             || shared.image.is_read_only
             || shared.flusher.has_failed()
+            || Tried::has_failed(shared, &range)
         {
             return false;
         }
         let Some(_guard) = shared.locks.try_write(range.clone()) else {
             return false;
         };
-        match shared.write_at_once(buffers, range.start, IfNot::MadeAnew) {
-            Ok(done) if done == buffers.len() => true,
-            Ok(0) | Err(_) => false,
+        let error = match shared.write_at_once(buffers, range.start) {
+            Ok(0) => None,
+            Ok(done) if done == buffers.len() => return true,
             Ok(done) => {
                 let rest = buffers.subrange(done, buffers.len() - done);
-                // If it fails, so will the other way, which says how.
-                let is_done = shared.write(&rest, range.start + done as u64).is_ok();
-                if is_done {
+                let Err(error) = shared.write_rest_here(&rest, range.start + done as u64) else {
                     shared.counters.add_other_write(buffers.len());
-                }
-                is_done
+                    return true;
+                };
+                Some(error)
             }
-        }
+            // It was not begun.
+            Err(DiskError::IllegalBlock | DiskError::MemoryAccess(_)) => return false,
+            Err(error) => Some(error),
+        };
+        Tried::note(shared, range, error);
+        false
     }
 
     pub(crate) async fn write(
@@ -404,12 +397,16 @@ impl FileDisk {
     ) -> Result<(), DiskError> {
         self.shared.check_writable()?;
         let range = byte_range(offset, buffers);
-        let was_tried = !fua && self.shared.is_tried_first(&range);
+        let before = match fua {
+            true => None,
+            false => Tried::take(&self.shared, &range),
+        };
         let claim = self.shared.try_claim(range, Intent::Change);
-        let may_try = claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX && !was_tried;
-        let tried = match may_try {
-            true => self.shared.write_at_once(buffers, offset, IfNot::GoesOn),
-            false => Ok(0),
+        let may_try = claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX;
+        let tried = match before {
+            Some(before) => before.error.map_or(Ok(0), Err),
+            None if may_try => self.shared.write_at_once(buffers, offset),
+            None => Ok(0),
         };
         if matches!(tried, Ok(done) if done == buffers.len()) {
             drop(claim);

@@ -43,7 +43,11 @@ impl SmallFileSystem {
 
 impl Drop for SmallFileSystem {
     fn drop(&mut self) {
-        let output = Command::new("umount").arg(self.path()).output();
+        // Not before it is idle: what other tests start has our files open, too, until it has become another program.
+        let output = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.path())
+            .output();
         // In a failing test, its own message is the one to see.
         assert!(
             output.is_ok_and(|output| output.status.success()) || std::thread::panicking(),

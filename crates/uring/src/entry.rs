@@ -5,8 +5,9 @@
 //! - **I2** An entry stays in its box, in the ring's slab, from before the kernel is told of it until after the kernel has answered.
 
 use crate::{Refused, SharedFile};
+use guestmem::{AccessError, Segment};
 use io_uring::{opcode, squeue, types};
-use scsi_buffers::PinnedBuffers;
+use scsi_buffers::{IOVEC_BYTES_MAX, PinnedBuffers};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,56 +63,86 @@ pub(crate) struct Entry {
     finish: Finish,
 }
 
-/// What the kernel is given next.
-#[derive(Default)]
-struct Vectors {
-    list: Vec<libc::iovec>,
-    len_bytes: usize,
+/// What the kernel is given next. Most requests are one piece of memory, which needs no list.
+enum Vectors {
+    One(libc::iovec),
+    List {
+        list: Vec<libc::iovec>,
+        len_bytes: usize,
+    },
 }
 
 // SAFETY: the addresses in it are memory of the entry's `memory` (I1), which any thread may use: segments are `Send`.
 unsafe impl Send for Vectors {}
 
+impl Vectors {
+    /// The memory from byte `done` on, or as much of it as the kernel takes at once; and all of the rest was found to be there, and fit
+    /// for the direction.
+    fn next(
+        direction: Direction,
+        memory: &PinnedBuffers,
+        done: usize,
+    ) -> Result<Self, AccessError> {
+        let buffers = memory.buffers();
+        let rest = buffers.subrange(done, buffers.len() - done);
+        let is_to_be_written = direction == Direction::Read;
+        let one = rest.one_segment(is_to_be_written)?;
+        if let Some(one) = one.filter(|one| one.len() <= IOVEC_BYTES_MAX) {
+            return Ok(Self::One(vector(&one)));
+        }
+        match is_to_be_written {
+            true => rest.check_writable()?,
+            false => rest.check_readable()?,
+        }
+        let batch = rest.iovecs(0)?;
+        Ok(Self::List {
+            list: batch.iter().map(vector).collect(),
+            len_bytes: batch.len_bytes(),
+        })
+    }
+
+    fn len_bytes(&self) -> usize {
+        match self {
+            Self::One(one) => one.iov_len,
+            Self::List { len_bytes, .. } => *len_bytes,
+        }
+    }
+}
+
+fn vector(segment: &Segment<'_>) -> libc::iovec {
+    libc::iovec {
+        iov_base: segment.as_ptr().cast_mut().cast(),
+        iov_len: segment.len(),
+    }
+}
+
 impl Entry {
-    /// An operation on memory that was found to be there, and fit for the direction.
+    /// # Errors
+    /// The memory is none, or not fit for the direction.
     pub(crate) fn new(
         direction: Direction,
         file: SharedFile,
         memory: PinnedBuffers,
         offset: u64,
         finish: Finish,
-    ) -> Box<Self> {
-        Box::new(Self {
+    ) -> Result<Box<Self>, AccessError> {
+        let vectors = Vectors::next(direction, &memory, 0)?;
+        Ok(Box::new(Self {
             direction,
             file,
             memory,
-            vectors: Vectors::default(),
+            vectors,
             offset,
             done: 0,
             refusals: 0,
             needs_thread: false,
             is_unwanted: false,
             finish,
-        })
+        }))
     }
 
-    /// Takes up the next part of the memory. While the kernel does not have the entry.
-    fn next_vectors(&mut self) -> io::Result<()> {
-        let buffers = self.memory.buffers();
-        let batch = buffers.iovecs(self.done).map_err(io::Error::other)?;
-        self.vectors.list.clear();
-        self.vectors
-            .list
-            .extend(batch.iter().map(|segment| libc::iovec {
-                iov_base: segment.as_ptr().cast_mut().cast(),
-                iov_len: segment.len(),
-            }));
-        self.vectors.len_bytes = batch.len_bytes();
-        Ok(())
-    }
-
-    /// Checks the request as a whole, and makes it ready for the kernel. None if there is nothing to be done.
-    pub(crate) fn prepare(&mut self) -> Option<io::Result<()>> {
+    /// How it ends without the kernel's being asked, if it does: because there is nothing to be done, or no place for it.
+    pub(crate) fn end_at_once(&self) -> Option<io::Result<()>> {
         let len = self.memory.buffers().len();
         if len == 0 {
             return Some(Ok(()));
@@ -126,32 +157,35 @@ impl Entry {
                 ),
             )));
         }
-        self.next_vectors().err().map(Err)
+        None
     }
 
     /// What the kernel is to be asked. What it points to stays good as long as the entry stays where it is (I2).
     pub(crate) fn question(&self, user_data: u64) -> squeue::Entry {
         let file = types::Fd(self.file.as_fd().as_raw_fd());
         let offset = self.offset + self.done as u64;
-        let list = &self.vectors.list;
         // A batch has at most IOV_MAX vectors of at most 2^31 bytes.
-        let question = match (self.direction, &list[..]) {
-            (Direction::Read, [one]) => {
+        let question = match (self.direction, &self.vectors) {
+            (Direction::Read, Vectors::One(one)) => {
                 opcode::Read::new(file, one.iov_base.cast(), one.iov_len as u32)
                     .offset(offset)
                     .build()
             }
-            (Direction::Write, [one]) => {
+            (Direction::Write, Vectors::One(one)) => {
                 opcode::Write::new(file, one.iov_base.cast_const().cast(), one.iov_len as u32)
                     .offset(offset)
                     .build()
             }
-            (Direction::Read, _) => opcode::Readv::new(file, list.as_ptr(), list.len() as u32)
-                .offset(offset)
-                .build(),
-            (Direction::Write, _) => opcode::Writev::new(file, list.as_ptr(), list.len() as u32)
-                .offset(offset)
-                .build(),
+            (Direction::Read, Vectors::List { list, .. }) => {
+                opcode::Readv::new(file, list.as_ptr(), list.len() as u32)
+                    .offset(offset)
+                    .build()
+            }
+            (Direction::Write, Vectors::List { list, .. }) => {
+                opcode::Writev::new(file, list.as_ptr(), list.len() as u32)
+                    .offset(offset)
+                    .build()
+            }
         };
         let question = question.user_data(user_data);
         if self.needs_thread {
@@ -201,7 +235,7 @@ impl Entry {
             1.. => {
                 let moved = answer as usize;
                 assert!(
-                    moved <= self.vectors.len_bytes,
+                    moved <= self.vectors.len_bytes(),
                     "a kernel moves no more than it is given"
                 );
                 self.done += moved;
@@ -209,9 +243,12 @@ impl Entry {
                 if self.done == self.memory.buffers().len() {
                     return Step::Finished(Ok(()));
                 }
-                match self.next_vectors() {
-                    Ok(()) => Step::Again,
-                    Err(error) => Step::Finished(Err(error)),
+                match Vectors::next(self.direction, &self.memory, self.done) {
+                    Ok(vectors) => {
+                        self.vectors = vectors;
+                        Step::Again
+                    }
+                    Err(error) => Step::Finished(Err(io::Error::other(error))),
                 }
             }
             _ => {

@@ -100,8 +100,7 @@ impl Ring {
         offset: u64,
         then: impl FnOnce(io::Result<()>) -> T + Send + 'static,
     ) -> Result<Operation<T>, AccessError> {
-        memory.buffers().check_writable()?;
-        Ok(self.begin(Direction::Read, file, memory, offset, then))
+        self.begin(Direction::Read, file, memory, offset, then)
     }
 
     /// Begins to write `memory` at byte `offset` of `file`; otherwise as [`read`](Self::read). The outcome is
@@ -116,8 +115,7 @@ impl Ring {
         offset: u64,
         then: impl FnOnce(io::Result<()>) -> T + Send + 'static,
     ) -> Result<Operation<T>, AccessError> {
-        memory.buffers().check_readable()?;
-        Ok(self.begin(Direction::Write, file, memory, offset, then))
+        self.begin(Direction::Write, file, memory, offset, then)
     }
 
     fn begin<T: Send + 'static>(
@@ -127,11 +125,11 @@ impl Ring {
         memory: PinnedBuffers,
         offset: u64,
         then: impl FnOnce(io::Result<()>) -> T + Send + 'static,
-    ) -> Operation<T> {
+    ) -> Result<Operation<T>, AccessError> {
         let (finish, slot) = operation::connect(then);
-        let entry = Entry::new(direction, file, memory, offset, finish);
+        let entry = Entry::new(direction, file, memory, offset, finish)?;
         let key = self.0.begin(entry);
-        Operation::new(self.0, key, slot)
+        Ok(Operation::new(self.0, key, slot))
     }
 }
 

@@ -65,7 +65,22 @@ impl<T> Operation<T> {
         self.key = None;
     }
 
-    /// The result if it is there; else leaves `waker` to be woken.
+    /// The result if it is there.
+    fn take_result(&self) -> Option<T> {
+        let mut state = self.slot.0.lock();
+        let result = match std::mem::replace(&mut *state, State::Taken) {
+            State::Ended(result) => result,
+            State::Taken => panic!("a finished operation was polled again"),
+            running => {
+                *state = running;
+                return None;
+            }
+        };
+        drop(state);
+        Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// The same, and leaves `waker` to be woken if it is not.
     fn poll_slot(&self, waker: &Waker) -> Poll<T> {
         let mut copy = None;
         loop {
@@ -84,14 +99,11 @@ impl<T> Operation<T> {
                     drop(old);
                     return Poll::Pending;
                 }
-                State::Ended(_) => {
-                    let State::Ended(result) = std::mem::replace(&mut *state, State::Taken) else {
-                        unreachable!("it was just looked at");
-                    };
+                State::Ended(_) | State::Taken => {
                     drop(state);
-                    return Poll::Ready(result.unwrap_or_else(|panic| resume_unwind(panic)));
+                    let result = self.take_result();
+                    return Poll::Ready(result.expect("it was just looked at"));
                 }
-                State::Taken => panic!("a finished operation was polled again"),
             }
         }
     }
@@ -101,6 +113,10 @@ impl<T> Future for Operation<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Who is woken because it has ended is woken by somebody who has just looked what else there is.
+        if let Some(result) = self.take_result() {
+            return Poll::Ready(result);
+        }
         self.core.reap_if_free();
         self.poll_slot(cx.waker())
     }

@@ -89,8 +89,8 @@ impl Core {
     }
 
     /// Takes the operation in, and begins it.
-    pub(crate) fn begin(&'static self, mut entry: Box<Entry>) -> Key {
-        let at_once = entry.prepare();
+    pub(crate) fn begin(&'static self, entry: Box<Entry>) -> Key {
+        let at_once = entry.end_at_once();
         let key = {
             let mut entries = self.entries.lock();
             let key = entries.insert(entry);
@@ -277,12 +277,15 @@ impl Core {
             return;
         };
         for _ in 0..batch_count_max {
-            let mut answers = [(0, 0); BATCH];
             let Some(guard) = lock() else {
                 break;
             };
             // SAFETY: I6; there is no other view of the queue.
             let mut queue = unsafe { self.ring.completion_shared() };
+            if queue.is_empty() {
+                break;
+            }
+            let mut answers = [(0, 0); BATCH];
             let mut count = 0;
             // The place comes first: an answer that is taken and has none would be lost, and with it the operation.
             for place in &mut answers {
@@ -293,9 +296,6 @@ impl Core {
                 count += 1;
             }
             drop((queue, guard));
-            if count == 0 {
-                break;
-            }
             #[cfg(test)]
             for (_, answer) in &mut answers[..count] {
                 *answer = self.obstacle.spoilt(*answer);

@@ -1,17 +1,22 @@
 //! Drives a disk in a file, in process, as hard as it goes: what `fio` does to the file itself, done through [`Disk`].
 //!
-//! Row 10: a tool. `cargo xtask bench file` measures it beside `fio`. One thread polls as many requests as it is told to keep in
-//! flight, and blocks on the reactor of `async-io` while none of them goes on.
+//! Row 10: a tool. `cargo xtask bench file` measures it beside `fio`. One thread keeps as many requests in flight as it is told to, in slots,
+//! as our frontends do: it goes round those that were woken, begins another request where one is done, and, once none goes on, blocks on the reactor
+//! of `async-io`.
 
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use disk_backend::{Disk, DiskError};
 use disk_file::{FileDisk, FileDiskOptions};
-use futures_lite::future::yield_now;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::task::AtomicWaker;
 use guestmem::GuestMemory;
 use scsi_buffers::OwnedRequestBuffers;
 
@@ -76,7 +81,7 @@ struct Load<'a> {
     place_count: u64,
     /// The number of the first request, and of the next.
     first: u64,
-    next: std::cell::Cell<u64>,
+    next: Cell<u64>,
 }
 
 impl Load<'_> {
@@ -90,39 +95,137 @@ impl Load<'_> {
         split_mix(number) % self.place_count
     }
 
-    /// Whether there is time for another request after `count` in the same slot. The clock is not looked at each time: that is no part of
-    /// what is measured.
-    fn goes_on(&self, count: u64) -> bool {
+    /// Whether there is time for another request. The clock is not looked at each time: that is no part of what is measured.
+    fn goes_on(&self) -> bool {
+        let count = self.next.get() - self.first;
         match self.args.requests {
-            Some(requests) => self.next.get() - self.first < requests,
+            Some(requests) => count < requests,
             None => !count.is_multiple_of(16) || Instant::now() < self.end,
         }
     }
 
-    /// One request after the other until the time is over. Returns how many.
-    async fn keep_one_in_flight(&self, slot: u64) -> Result<u64, DiskError> {
-        let Args {
-            rw, bs, iodepth, ..
-        } = *self.args;
-        let request = OwnedRequestBuffers::linear(slot * bs, bs as usize, rw.is_read());
-        let buffers = request.buffer(self.memory);
+    /// Begins one request after the other in each slot, until the time is over. Returns how many.
+    async fn keep_in_flight(&self) -> Result<u64, DiskError> {
+        let Args { rw, bs, .. } = *self.args;
+        let requests: Vec<_> = (0..self.args.iodepth)
+            .map(|slot| OwnedRequestBuffers::linear(slot * bs, bs as usize, rw.is_read()))
+            .collect();
         let sectors = bs >> self.disk.sector_shift();
-        let mut count = 0;
-        while self.goes_on(count) {
+        let begin = |slot: usize| {
+            let buffers = requests[slot].buffer(self.memory);
             let sector = self.place() * sectors;
-            if rw.is_read() {
-                self.disk.read_vectored(&buffers, sector).await?;
-            } else {
-                self.disk.write_vectored(&buffers, sector, false).await?;
+            async move {
+                match rw.is_read() {
+                    true => self.disk.read_vectored(&buffers, sector).await,
+                    false => self.disk.write_vectored(&buffers, sector, false).await,
+                }
             }
-            count += 1;
-            if iodepth > 1 {
-                // What is done at once must not keep the others from being in flight.
-                yield_now().await;
+        };
+        run_in_slots(requests.len(), begin, || self.goes_on()).await
+    }
+}
+
+/// Which slots were woken, one bit for each.
+struct Woken {
+    words: Vec<AtomicU64>,
+    driver: AtomicWaker,
+}
+
+/// Wakes a slot, and whoever drives it.
+struct SlotWaker {
+    woken: Arc<Woken>,
+    slot: usize,
+}
+
+impl Wake for SlotWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let (word, bit) = (self.slot / 64, self.slot % 64);
+        self.woken.words[word].fetch_or(1 << bit, Ordering::Release);
+        self.woken.driver.wake();
+    }
+}
+
+/// Has a request in each slot, and another one whenever it is done, as long as it `goes_on`. Returns how many were done.
+async fn run_in_slots<F>(
+    slot_count: usize,
+    begin: impl Fn(usize) -> F,
+    goes_on: impl Fn() -> bool,
+) -> Result<u64, DiskError>
+where
+    F: Future<Output = Result<(), DiskError>>,
+{
+    let woken = Arc::new(Woken {
+        words: (0..slot_count.div_ceil(64))
+            .map(|_| AtomicU64::new(0))
+            .collect(),
+        driver: AtomicWaker::new(),
+    });
+    let mut slots: Vec<_> = (0..slot_count)
+        .map(|slot| {
+            let woken = Arc::clone(&woken);
+            let waker = Waker::from(Arc::new(SlotWaker { woken, slot }));
+            waker.wake_by_ref();
+            (Box::pin(None::<F>), waker)
+        })
+        .collect();
+    // As in `Woken`, of those whose last request was done at once.
+    let mut again = vec![0; woken.words.len()];
+    let (mut count, mut in_flight) = (0, 0);
+    poll_fn(|cx| {
+        woken.driver.register(cx.waker());
+        loop {
+            let mut is_idle = true;
+            for (index, word) in woken.words.iter().enumerate() {
+                let mut bits: u64 = std::mem::take(&mut again[index]);
+                if word.load(Ordering::Relaxed) != 0 {
+                    bits |= word.swap(0, Ordering::Acquire);
+                }
+                while bits != 0 {
+                    is_idle = false;
+                    let lowest = bits & bits.wrapping_neg();
+                    let slot = index * 64 + lowest.trailing_zeros() as usize;
+                    bits ^= lowest;
+                    let (request, waker) = &mut slots[slot];
+                    if request.is_some() {
+                        let Poll::Ready(done) = poll(request, waker) else {
+                            continue;
+                        };
+                        done?;
+                        (count, in_flight) = (count + 1, in_flight - 1);
+                        request.set(None);
+                    }
+                    if !goes_on() {
+                        continue;
+                    }
+                    request.set(Some(begin(slot)));
+                    in_flight += 1;
+                    // What is done at once must not keep the others from being in flight.
+                    if let Poll::Ready(done) = poll(request, waker) {
+                        done?;
+                        (count, in_flight) = (count + 1, in_flight - 1);
+                        request.set(None);
+                        again[index] |= lowest;
+                    }
+                }
+            }
+            if in_flight == 0 && !goes_on() {
+                return Poll::Ready(Ok(count));
+            }
+            if is_idle {
+                return Poll::Pending;
             }
         }
-        Ok(count)
-    }
+    })
+    .await
+}
+
+fn poll<F: Future>(request: &mut Pin<Box<Option<F>>>, waker: &Waker) -> Poll<F::Output> {
+    let request = request.as_mut().as_pin_mut().expect("it was just begun");
+    request.poll(&mut Context::from_waker(waker))
 }
 
 /// The pseudo-random number of this number in the sequence (SplitMix64): a device sees no stride in it.
@@ -154,21 +257,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         end: begun + Duration::from_secs(args.runtime),
         place_count: (disk.sector_count() << disk.sector_shift()) / args.bs,
         first,
-        next: std::cell::Cell::new(first),
+        next: Cell::new(first),
         args: &args,
     };
-    let count = async_io::block_on(async {
-        let mut running = pin!(
-            (0..args.iodepth)
-                .map(|slot| load.keep_one_in_flight(slot))
-                .collect::<FuturesUnordered<_>>()
-        );
-        let mut count = 0;
-        while let Some(ended) = running.next().await {
-            count += ended?;
-        }
-        Ok::<_, DiskError>(count)
-    })?;
+    let count = async_io::block_on(load.keep_in_flight())?;
     let seconds = begun.elapsed().as_secs_f64();
     let report = serde_json::json!({ "request_count": count, "seconds": seconds });
     println!("{report}");

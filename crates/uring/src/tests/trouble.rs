@@ -158,8 +158,9 @@ fn what_the_kernel_cannot_do_just_now_is_asked_again_after_a_while_and_not_for_e
     for errno in [libc::EAGAIN, libc::ECANCELED, libc::EINTR] {
         let (_buffer, memory) = room(1);
         let file = file_of(b"x");
-        let mut entry = Entry::new(Direction::Read, file, memory, 0, Box::new(|_| {}));
-        assert!(entry.prepare().is_none(), "there is something to do");
+        let finish = Box::new(|_| {});
+        let mut entry = Entry::new(Direction::Read, file, memory, 0, finish).expect("memory");
+        assert!(entry.end_at_once().is_none(), "there is something to do");
         let (mut at_once, mut later) = (0, 0);
         let error = loop {
             match entry.take_answer(-errno) {
