@@ -10,9 +10,9 @@ use super::machine::EXPORT;
 
 use crate::{Fallible, peers, run};
 
-/// The document by which the disk is read once it is no longer served.
 /// What the guest uses.
 pub(crate) const DOCUMENT: &str = "guest.json";
+/// The document by which the disk is read once it is no longer served.
 pub(crate) const READ_DOCUMENT: &str = "read.json";
 
 /// Where the disk keeps its bytes, in the folder of a round.
@@ -24,7 +24,7 @@ const BASE: &str = "base.raw";
 /// The document by which a durable layer is made.
 const MAKE_DOCUMENT: &str = "make.json";
 
-const SIZE_BYTES: u64 = 96 << 20;
+pub(crate) const SIZE_BYTES: u64 = 96 << 20;
 
 /// The store of a durable layer: that, and room for what it knows of it.
 const LAYER_BYTES: u64 = 112 << 20;

@@ -24,7 +24,7 @@ impl Ledger {
             Said::Writing { file } | Said::Removing { file } => {
                 self.owed.remove(file);
             }
-            Said::Mounted | Said::Failed { .. } | Said::Unmounted => {}
+            Said::Ready | Said::Mounted | Said::Failed { .. } | Said::Unmounted => {}
         }
     }
 

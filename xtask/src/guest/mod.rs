@@ -5,7 +5,7 @@
 //! left of it at each flush. With `--planted` each of them meets a disk that breaks its promise, and has to say so.
 //!
 //! - `kit`, `modules`, `cpio`, `initramfs`, `init.sh`: what the guest is made of, and what it does.
-//! - `machine`, `said`, `ledger`: who runs it, what it says, and what it is owed therefore.
+//! - `machine`, `saved`, `said`, `ledger`: who runs it, from where on, what it says, and what it is owed therefore.
 //! - `disk`, `log_server`, `write_log`: what it works on.
 //! - `look`, `trouble`: the verdict.
 //!
@@ -24,6 +24,7 @@ mod modules;
 mod replay;
 mod restart;
 mod said;
+mod saved;
 mod trouble;
 mod world;
 mod write_log;
@@ -32,6 +33,7 @@ use std::time::Instant;
 
 use self::disk::{Kind, Store};
 use self::kit::Kit;
+use self::machine::Parts;
 use self::replay::Replayer;
 use self::trouble::{Step, Trouble};
 use self::world::{Tally, World};
@@ -93,10 +95,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
     let initramfs = folder.path().join(INITRAMFS);
     std::fs::write(&initramfs, initramfs::make(&kit)?)
         .map_err(|error| format!("cannot write {}: {error}", initramfs.display()))?;
+    let saved = saved::make(Parts {
+        kit: &kit,
+        initramfs: &initramfs,
+        folder: folder.path(),
+    })?;
     let world = World {
         platter: workspace.target.join("release/platter"),
         kit,
         initramfs,
+        saved,
         folder: folder.path().to_owned(),
         seed,
     };
