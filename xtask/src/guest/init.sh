@@ -76,6 +76,17 @@ churn() {
     done
 }
 
+# What was there before any guest is read from the disk again and again.
+reader() {
+    while [ ! -e /stop ]; do
+        echo 1 >/proc/sys/vm/drop_caches
+        for file in /mnt/first/*; do
+            sum=$(md5sum <"$file") || fail "reading $file"
+            [ "${sum%% *}" = "${file##*.}" ] || fail "$file has sum $sum"
+        done
+    done
+}
+
 load() {
     insmod "/modules/$1" || fail "insmod $1"
 }
@@ -97,6 +108,7 @@ echo mounted
 writer 1 &
 writer 2 &
 churn &
+[ ! -e /mnt/first ] || reader &
 while read -r line && [ "$line" != stop ]; do :; done
 touch /stop
 wait

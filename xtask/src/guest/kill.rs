@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::disk::{Kind, Store};
+use super::disk::{self, Kind, Store};
 use super::ledger::Ledger;
 use super::machine::{Machine, WAITS};
 use super::trouble::{Step, Trouble};
@@ -23,7 +23,7 @@ const KILLS_MAX: usize = 5;
 /// Kills the daemon so often, and looks each time.
 pub(crate) fn run(world: &World, kind: Kind, store: Store<'_>, count: usize) -> Step<Tally> {
     let kills_max = match (kind, store) {
-        (Kind::Raw, Store::File) => KILLS_MAX,
+        (Kind::Raw | Kind::Through, Store::File) => KILLS_MAX,
         _ => 1,
     };
     let mut random = Random::of(world.seed, store.name());
@@ -34,13 +34,28 @@ pub(crate) fn run(world: &World, kind: Kind, store: Store<'_>, count: usize) -> 
             break;
         }
         if guest % GUESTS_MAX == 0 {
-            kind.make(&world.platter, world.folder(), store, random.number())?;
-            ledger = Ledger::default();
+            let files = kind.make(&world.platter, world.folder(), store, random.number())?;
+            ledger = Ledger::of(files);
         }
         let kills = kills_max.min(count - tally.round_count);
+        if kind.has_cache() {
+            disk::fill_cache(&world.platter, world.folder())?;
+        }
         let tag = guest.to_string();
         life(world, &mut ledger, &mut tally, &tag, kills, &mut random)?;
     }
+    Ok(tally)
+}
+
+/// The same, once, with a cache that holds what it was not filled with.
+pub(crate) fn run_spoiled(world: &World, kind: Kind) -> Step<Tally> {
+    let mut random = Random::of(world.seed, "spoiled");
+    let mut tally = Tally::default();
+    let files = kind.make(&world.platter, world.folder(), Store::File, random.number())?;
+    disk::fill_cache(&world.platter, world.folder())?;
+    disk::spoil_cache(world.folder())?;
+    let mut ledger = Ledger::of(files);
+    life(world, &mut ledger, &mut tally, "0", 1, &mut random)?;
     Ok(tally)
 }
 

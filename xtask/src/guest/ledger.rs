@@ -16,6 +16,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// These files are owed.
+    pub(crate) fn of(owed: Found) -> Self {
+        Self { owed }
+    }
+
     pub(crate) fn note(&mut self, said: &Said) {
         match said {
             Said::Synced { file, sum } => {

@@ -37,6 +37,7 @@ mod tests {
 
     #[test]
     fn a_line_means_what_the_head_of_the_script_says() {
+        assert_eq!(Said::parse("ready"), Ok(Said::Ready));
         assert_eq!(Said::parse("mounted"), Ok(Said::Mounted));
         let synced = Said::parse("synced r1-2/7.abc abc");
         let (file, sum) = ("r1-2/7.abc".into(), "abc".into());
