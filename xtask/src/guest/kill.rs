@@ -10,7 +10,7 @@ use super::disk::{self, Kind, Store};
 use super::ledger::Ledger;
 use super::machine::{Machine, WAITS};
 use super::trouble::{Step, Trouble};
-use super::world::{Tally, World};
+use super::world::{Tally, World, note};
 use crate::soak::daemon::Daemon;
 use crate::soak::random::Random;
 
@@ -101,7 +101,7 @@ fn kill_daemon(
     let end = Instant::now() + Duration::from_millis(random.below(150));
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         if let Some(said) = machine.hear_within(left)? {
-            ledger.note(&said);
+            note(ledger, &said)?;
         }
     }
     daemon.kill();
@@ -117,7 +117,7 @@ fn hear_rest(machine: &Machine, ledger: &mut Ledger, has_ended: bool) -> Step {
         };
         match said {
             None => return Ok(()),
-            Some(said) => ledger.note(&said),
+            Some(said) => note(ledger, &said)?,
         }
     }
 }

@@ -80,11 +80,8 @@ impl World {
         while left > 0 {
             let said = machine.hear()?;
             let said = said.ok_or_else(|| found("the guest ended", "nobody asked it to"))?;
-            if let Said::Failed { what } = &said {
-                return Err(found("the guest failed", what));
-            }
+            note(ledger, &said)?;
             left -= u64::from(matches!(said, Said::Synced { .. }));
-            ledger.note(&said);
         }
         Ok(())
     }
@@ -96,8 +93,7 @@ impl World {
         while let Some(said) = machine.hear()? {
             match said {
                 Said::Unmounted => is_unmounted = true,
-                Said::Failed { what } => return Err(found("the guest failed", &what)),
-                said => ledger.note(&said),
+                said => note(ledger, &said)?,
             }
         }
         machine.wait()?;
@@ -119,6 +115,15 @@ impl World {
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+}
+
+/// Whatever becomes of daemon and disk, the guest never has a reason to fail.
+pub(crate) fn note(ledger: &mut Ledger, said: &Said) -> Step {
+    ledger.note(said);
+    match said {
+        Said::Failed { what } => Err(found("the guest failed", what)),
+        _ => Ok(()),
     }
 }
 
