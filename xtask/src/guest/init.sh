@@ -1,7 +1,10 @@
 #!/bin/sh
 # All that runs in the guest. It writes files, and says on the second serial line what has to survive; the first is the kernel's.
-# The kernel's command line sets `seed`, by which sizes and kinds of work are chosen, and `tag`, a name for this life of the guest.
+# When it has booted it is saved, and all lives of a guest go on from there: nothing before has anything to do with the disk, and nothing
+# that the kernel takes for random differs. A life begins with a line `.SEED TAG`: the seed, by which sizes, contents and kinds of work
+# are chosen, and a name for this life. (The full stop is waited for, again and again; the rest then comes whole.)
 #
+#   ready              booted; nothing is known of the disk. Said until a life begins
 #   mounted            the file system is there, and work begins
 #   writing FILE       FILE may hold anything from now on
 #   removing FILE      FILE may be gone from now on
@@ -22,9 +25,10 @@ fail() {
     exit 1
 }
 
-# Random bytes into a file; sets `sum`.
+# So many bytes into a file: numbers from one on that is this life's, this writer's and this file's; sets `sum`.
 bytes() {
-    dd if=/dev/urandom of="$1" bs="$2" count=1 || fail "random bytes"
+    first=$((((seed * 2 + $3 - 1) * 4096 + count) * 8192))
+    seq "$first" $((first + $2 / 2)) | head -c "$2" >"$1"
     sum=$(md5sum <"$1")
     sum=${sum%% *}
 }
@@ -41,7 +45,7 @@ writer() {
         count=$((count + 1))
         choice=$((RANDOM % 5))
         if [ $choice = 0 ]; then
-            bytes "$from" 16384
+            bytes "$from" 16384 "$1"
             echo "writing $home/cell"
             dd if="$from" of="/mnt/$home/cell" bs=4096 conv=notrunc,fsync || fail "writing $home/cell"
             echo "synced $home/cell $sum"
@@ -50,7 +54,7 @@ writer() {
             rm "/mnt/$former" || fail "removing $former"
             former=
         else
-            bytes "$from" $((RANDOM + 1))
+            bytes "$from" $((RANDOM + 1)) "$1"
             dd if="$from" of="/mnt/$home/new" bs=65536 conv=fsync || fail "writing $home/new"
             former=$home/$count.$sum
             mv "/mnt/$home/new" "/mnt/$former" || fail "renaming to $former"
@@ -72,14 +76,39 @@ churn() {
     done
 }
 
+# What was there before any guest is read from the disk again and again.
+reader() {
+    while [ ! -e /stop ]; do
+        echo 1 >/proc/sys/vm/drop_caches
+        for file in /mnt/first/*; do
+            sum=$(md5sum <"$file") || fail "reading $file"
+            [ "${sum%% *}" = "${file##*.}" ] || fail "$file has sum $sum"
+        done
+    done
+}
+
+load() {
+    insmod "/modules/$1" || fail "insmod $1"
+}
+
+disk=
 while read -r module; do
-    insmod "/modules/$module" || fail "insmod $module"
+    case $module in
+    virtio_blk) disk=$module ;;
+    *) load "$module" ;;
+    esac
 done </modules/list
+until read -r -n 1 -t 0.1 sign; do
+    echo ready
+done
+read -r seed tag
+[ -z "$disk" ] || load "$disk"
 mount -t ext4 /dev/vda /mnt || fail "mount"
 echo mounted
 writer 1 &
 writer 2 &
 churn &
+[ ! -e /mnt/first ] || reader &
 while read -r line && [ "$line" != stop ]; do :; done
 touch /stop
 wait

@@ -9,12 +9,12 @@ const INIT: &str = include_str!("init.sh");
 
 /// What `init.sh` calls.
 const APPLETS: &[&str] = &[
-    "cp", "dd", "insmod", "md5sum", "mkdir", "mount", "mv", "poweroff", "rm", "sh", "stty", "sync",
-    "touch", "umount",
+    "cp", "dd", "head", "insmod", "md5sum", "mkdir", "mount", "mv", "poweroff", "rm", "seq", "sh",
+    "stty", "sync", "touch", "umount",
 ];
 
 /// What a disk with a file system needs, unless the kernel has it built in.
-const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
+const MODULES: &[&str] = &["virtio_pci", "crc32c_generic", "ext4", "virtio_blk"];
 
 pub(crate) fn make(kit: &Kit) -> Fallible<Vec<u8>> {
     let failed = |error| format!("cannot read {}: {error}", kit.busybox.display());

@@ -16,6 +16,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// These files are owed.
+    pub(crate) fn of(owed: Found) -> Self {
+        Self { owed }
+    }
+
     pub(crate) fn note(&mut self, said: &Said) {
         match said {
             Said::Synced { file, sum } => {
@@ -24,7 +29,7 @@ impl Ledger {
             Said::Writing { file } | Said::Removing { file } => {
                 self.owed.remove(file);
             }
-            Said::Mounted | Said::Failed { .. } | Said::Unmounted => {}
+            Said::Ready | Said::Mounted | Said::Failed { .. } | Said::Unmounted => {}
         }
     }
 

@@ -84,7 +84,7 @@ fn remove(file: &Path) -> Fallible {
 }
 
 /// The MD5 sum of each file, by its path in `folder`.
-fn sums(folder: &Path) -> Fallible<Found> {
+pub(crate) fn sums(folder: &Path) -> Fallible<Found> {
     let files = workspace::files_below(folder, "")?;
     let mut found = Found::new();
     // Not more than a command line can hold.

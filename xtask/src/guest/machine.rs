@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use super::disk::SIZE_BYTES;
 use super::kit::Kit;
 use super::said::Said;
 use super::trouble::{Step, Trouble};
@@ -29,18 +30,27 @@ const COMPLAINTS: [&str; 8] = [
     "Kernel panic",
 ];
 
-/// How a machine is to be started.
+/// What a machine is made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Start<'a> {
+pub(crate) struct Parts<'a> {
     pub(crate) kit: &'a Kit,
     pub(crate) initramfs: &'a Path,
     /// Where the daemon listens, and logs go.
     pub(crate) folder: &'a Path,
-    /// For how long QEMU waits for a daemon that is gone. So long the guest waits, and meets no error.
-    pub(crate) reconnect_seconds: u64,
-    pub(crate) seed: u64,
-    /// The name of this life, for the files that it writes.
-    pub(crate) tag: &'a str,
+}
+
+/// What a machine does when it is switched on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start<'a> {
+    /// It boots, with a disk that nothing is on, until the guest would look for its disk; it can be asked over this socket to save
+    /// what it is then.
+    Boot { monitor: &'a Path },
+    /// It goes on from what was saved there, with the daemon's disk.
+    GoOn {
+        saved: &'a Path,
+        /// For how long QEMU waits for a daemon that is gone. So long the guest waits, and meets no error.
+        reconnect_seconds: u64,
+    },
 }
 
 /// A wait that only what hangs comes to the end of.
@@ -55,39 +65,52 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn start(how: Start<'_>) -> Fallible<Self> {
-        let kernel_log = how.folder.join(KERNEL_LOG);
+    pub(crate) fn start(parts: Parts<'_>, start: Start<'_>) -> Fallible<Self> {
+        let kernel_log = parts.folder.join(KERNEL_LOG);
         let failed = |error| format!("cannot start QEMU: {error}");
-        let log = File::create(how.folder.join(QEMU_LOG)).map_err(failed)?;
-        let mut console = File::create(how.folder.join(CONSOLE_LOG)).map_err(failed)?;
-        let mut command = how.kit.qemu();
+        let log = File::create(parts.folder.join(QEMU_LOG)).map_err(failed)?;
+        let mut console = File::create(parts.folder.join(CONSOLE_LOG)).map_err(failed)?;
+        let mut command = parts.kit.qemu();
         command
             .args(["-accel", "tcg", "-machine", "pc", "-smp", "1", "-m", "256"])
-            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args([
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
             .arg("-kernel")
-            .arg(&how.kit.kernel)
+            .arg(&parts.kit.kernel)
             .arg("-initrd")
-            .arg(how.initramfs)
-            .arg("-append")
-            .arg(format!(
-                "console=ttyS0 loglevel=5 panic=-1 seed={} tag={}",
-                how.seed & 0x7fff,
-                how.tag
-            ))
+            .arg(parts.initramfs)
+            .args(["-append", "console=ttyS0 loglevel=5 panic=-1"])
             .args(["-chardev", "stdio,id=said,signal=off"])
             .arg("-serial")
             .arg(format!("file:{}", kernel_log.display()))
             .args(["-serial", "chardev:said"])
-            .arg("-blockdev")
-            .arg(format!(
-                "nbd,node-name=disk,server.type=unix,server.path={},export={EXPORT},reconnect-delay={}",
-                daemon::socket(how.folder).display(),
-                how.reconnect_seconds
-            ))
             .args(["-device", "virtio-blk-pci,drive=disk"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log);
+        match start {
+            Start::Boot { monitor } => command
+                .arg("-blockdev")
+                .arg(format!("null-co,node-name=disk,read-zeroes=on,size={SIZE_BYTES}"))
+                .arg("-monitor")
+                .arg(format!("unix:{},server=on,wait=off", monitor.display())),
+            Start::GoOn {
+                saved,
+                reconnect_seconds,
+            } => command
+                .arg("-blockdev")
+                .arg(format!(
+                    "nbd,node-name=disk,server.type=unix,server.path={},export={EXPORT},reconnect-delay={reconnect_seconds}",
+                    daemon::socket(parts.folder).display(),
+                ))
+                .arg("-incoming")
+                .arg(format!("exec:cat '{}'", saved.display())),
+        };
         let mut child = command.spawn().map_err(failed)?;
         let input = child.stdin.take().expect("it was asked for");
         let output = child.stdout.take().expect("it was asked for");
@@ -127,12 +150,10 @@ impl Machine {
         }
     }
 
-    pub(crate) fn ask_to_stop(&mut self) -> Fallible {
-        let sent = self
-            .input
-            .write_all(b"stop\n")
-            .and_then(|()| self.input.flush());
-        sent.map_err(|error| format!("cannot ask the guest to stop: {error}"))
+    /// Says a line to the guest.
+    pub(crate) fn say(&mut self, line: &str) -> Fallible {
+        let sent = writeln!(self.input, "{line}").and_then(|()| self.input.flush());
+        sent.map_err(|error| format!("cannot say `{line}` to the guest: {error}"))
     }
 
     /// Cuts its power. What it had said before can still be heard.

@@ -5,14 +5,15 @@
 //! left of it at each flush. With `--planted` each of them meets a disk that breaks its promise, and has to say so.
 //!
 //! - `kit`, `modules`, `cpio`, `initramfs`, `init.sh`: what the guest is made of, and what it does.
-//! - `machine`, `said`, `ledger`: who runs it, what it says, and what it is owed therefore.
-//! - `disk`, `log_server`, `write_log`: what it works on.
+//! - `machine`, `saved`, `said`, `ledger`: who runs it, from where on, what it says, and what it is owed therefore.
+//! - `disk`, `first_files`, `log_server`, `write_log`: what it works on.
 //! - `look`, `trouble`: the verdict.
 //!
 //! All that is chosen by chance comes from the seed. When things happen is up to the machine.
 
 mod cpio;
 mod disk;
+mod first_files;
 mod initramfs;
 mod kill;
 mod kit;
@@ -24,6 +25,7 @@ mod modules;
 mod replay;
 mod restart;
 mod said;
+mod saved;
 mod trouble;
 mod world;
 mod write_log;
@@ -32,6 +34,7 @@ use std::time::Instant;
 
 use self::disk::{Kind, Store};
 use self::kit::Kit;
+use self::machine::Parts;
 use self::replay::Replayer;
 use self::trouble::{Step, Trouble};
 use self::world::{Tally, World};
@@ -93,10 +96,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
     let initramfs = folder.path().join(INITRAMFS);
     std::fs::write(&initramfs, initramfs::make(&kit)?)
         .map_err(|error| format!("cannot write {}: {error}", initramfs.display()))?;
+    let saved = saved::make(Parts {
+        kit: &kit,
+        initramfs: &initramfs,
+        folder: folder.path(),
+    })?;
     let world = World {
         platter: workspace.target.join("release/platter"),
         kit,
         initramfs,
+        saved,
         folder: folder.path().to_owned(),
         seed,
     };
@@ -141,7 +150,8 @@ fn all(world: &World, args: &Args) -> Fallible {
                 restart::run(world, kind, Store::KeptBack, count, machine::WAITS)
             })?;
         }
-        if args.wants(Part::Replay) {
+        // A store that was built again is another one than that which a cache was filled from.
+        if args.wants(Part::Replay) && !kind.has_cache() {
             let what = format!("{name}: images at flushes and between them");
             tell(&what, || {
                 replay::run(world, kind, 5 * count, Replayer::Right)
@@ -159,12 +169,16 @@ fn planted(world: &World, args: &Args) -> Fallible {
         if args.wants(Part::Kill) {
             let what = format!("{name}, with flushes that do nothing: power cuts");
             must_find(&what, || kill::run(world, kind, Store::Lying, 3))?;
+            if kind.has_cache() {
+                let what = format!("{name}, with a cache that was spoiled: a power cut");
+                must_find(&what, || kill::run_spoiled(world, kind))?;
+            }
         }
         if args.wants(Part::Restart) {
             let what = format!("{name}, with a QEMU that does not wait: a restart");
             must_find(&what, || restart::run(world, kind, Store::File, 1, 0))?;
         }
-        if args.wants(Part::Replay) {
+        if args.wants(Part::Replay) && !kind.has_cache() {
             let what = format!("{name}, with writes left out: images");
             must_find(&what, || replay::run(world, kind, 40, Replayer::Forgetful))?;
         }

@@ -17,8 +17,8 @@ pub(crate) fn run(
     reconnect_seconds: u64,
 ) -> Step<Tally> {
     let mut random = Random::of(world.seed, "restart");
-    let mut ledger = Ledger::default();
-    kind.make(&world.platter, world.folder(), store, random.number())?;
+    let files = kind.make(&world.platter, world.folder(), store, random.number())?;
+    let mut ledger = Ledger::of(files);
     let mut daemon = world.daemon()?;
     let machine = world.machine("0", reconnect_seconds, &mut random)?;
     for _ in 0..count {

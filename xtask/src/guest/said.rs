@@ -2,6 +2,7 @@
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
+    Ready,
     Mounted,
     Writing { file: String },
     Removing { file: String },
@@ -15,6 +16,7 @@ impl Said {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let file = || rest.to_owned();
         match (word, rest.split_once(' ')) {
+            ("ready", None) => Ok(Self::Ready),
             ("mounted", None) => Ok(Self::Mounted),
             ("unmounted", None) => Ok(Self::Unmounted),
             ("writing", None) => Ok(Self::Writing { file: file() }),
@@ -35,6 +37,7 @@ mod tests {
 
     #[test]
     fn a_line_means_what_the_head_of_the_script_says() {
+        assert_eq!(Said::parse("ready"), Ok(Said::Ready));
         assert_eq!(Said::parse("mounted"), Ok(Said::Mounted));
         let synced = Said::parse("synced r1-2/7.abc abc");
         let (file, sum) = ("r1-2/7.abc".into(), "abc".into());

@@ -6,7 +6,7 @@ use super::disk::{DOCUMENT, READ_DOCUMENT};
 use super::kit::Kit;
 use super::ledger::{Found, Ledger};
 use super::look;
-use super::machine::{Machine, Start};
+use super::machine::{Machine, Parts, Start};
 use super::said::Said;
 use super::trouble::{Step, Trouble};
 use crate::Fallible;
@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub(crate) platter: PathBuf,
     pub(crate) kit: Kit,
     pub(crate) initramfs: PathBuf,
+    /// A guest that has booted.
+    pub(crate) saved: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) seed: u64,
 }
@@ -37,6 +39,14 @@ impl World {
         Ok(daemon)
     }
 
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            kit: &self.kit,
+            initramfs: &self.initramfs,
+            folder: &self.folder,
+        }
+    }
+
     /// Starts the guest, and waits until it works.
     pub(crate) fn machine(
         &self,
@@ -44,20 +54,23 @@ impl World {
         reconnect_seconds: u64,
         random: &mut Random,
     ) -> Step<Machine> {
-        let machine = Machine::start(Start {
-            kit: &self.kit,
-            initramfs: &self.initramfs,
-            folder: &self.folder,
+        let start = Start::GoOn {
+            saved: &self.saved,
             reconnect_seconds,
-            seed: random.number(),
-            tag,
-        })?;
+        };
+        let mut machine = Machine::start(self.parts(), start)?;
+        // Before it goes on it hears nothing.
         match machine.hear()? {
-            Some(Said::Mounted) => Ok(machine),
-            Some(Said::Failed { what }) => Err(found("the guest failed", &what)),
-            other => Err(Trouble::Broken(format!(
-                "the guest did not come up: it said {other:?}"
-            ))),
+            Some(Said::Ready) => machine.say(&format!(".{} {tag}", random.below(1 << 15)))?,
+            other => return Err(not_up(&other)),
+        }
+        loop {
+            match machine.hear()? {
+                Some(Said::Ready) => {}
+                Some(Said::Mounted) => return Ok(machine),
+                Some(Said::Failed { what }) => return Err(found("the guest failed", &what)),
+                other => return Err(not_up(&other)),
+            }
         }
     }
 
@@ -67,24 +80,20 @@ impl World {
         while left > 0 {
             let said = machine.hear()?;
             let said = said.ok_or_else(|| found("the guest ended", "nobody asked it to"))?;
-            if let Said::Failed { what } = &said {
-                return Err(found("the guest failed", what));
-            }
+            note(ledger, &said)?;
             left -= u64::from(matches!(said, Said::Synced { .. }));
-            ledger.note(&said);
         }
         Ok(())
     }
 
     /// Ends the guest in order: it writes everything, and must have met no error.
     pub(crate) fn stop(&self, mut machine: Machine, ledger: &mut Ledger) -> Step {
-        machine.ask_to_stop()?;
+        machine.say("stop")?;
         let mut is_unmounted = false;
         while let Some(said) = machine.hear()? {
             match said {
                 Said::Unmounted => is_unmounted = true,
-                Said::Failed { what } => return Err(found("the guest failed", &what)),
-                said => ledger.note(&said),
+                said => note(ledger, &said)?,
             }
         }
         machine.wait()?;
@@ -109,6 +118,19 @@ impl World {
     }
 }
 
+/// Whatever becomes of daemon and disk, the guest never has a reason to fail.
+pub(crate) fn note(ledger: &mut Ledger, said: &Said) -> Step {
+    ledger.note(said);
+    match said {
+        Said::Failed { what } => Err(found("the guest failed", what)),
+        _ => Ok(()),
+    }
+}
+
 fn found(what: &str, how: &str) -> Trouble {
     Trouble::Found(format!("{what}: {how}"))
+}
+
+fn not_up(said: &Option<Said>) -> Trouble {
+    Trouble::Broken(format!("the guest did not come up: it said {said:?}"))
 }

@@ -25,6 +25,7 @@ mod metrics;
 mod nbd_disk;
 mod pages;
 mod qemu;
+mod restart;
 mod sandbox;
 mod service;
 mod support;
