@@ -20,6 +20,10 @@ const CACHE_BYTES: usize = 16 << 20;
 /// After how many flushes without a write a stripe is closed, unless it is said.
 const CLOSE_AFTER_FLUSHES: u64 = 64;
 
+/// How many entries may have been written that recovery does not find: more than anybody writes before a layer is closed, and few enough that
+/// numbers do not run out.
+const FORGOTTEN_MAX: u64 = 1 << 32;
+
 /// How a layer is opened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -55,8 +59,12 @@ impl DurableLayer {
         let mut recovered = recover(&store, &superblock).await?;
         if superblock.is_in_use {
             // Entries that have rotted as a whole cannot be told from none, and pages of theirs may be in their places: what is written from now on
-            // is later than any that the log can have had.
-            recovered.sequence += u64::from(superblock.layout.log_blocks);
+            // is later than those.
+            recovered.sequence += FORGOTTEN_MAX;
+            if recovered.sequence > COUNT_MAX {
+                let end = superblock.layout.log_offset(recovered.position);
+                return Err(OpenError::LogEntry(end));
+            }
         }
         let sizes = recovered.sizes;
         let need = superblock.layout.store_bytes(sizes.sector_count);
@@ -197,6 +205,7 @@ fn scan(log: &[u8], superblock: &Superblock) -> Result<Recovered, OpenError> {
             };
             recovered.images.insert(*stripe, place);
         }
+        let begin = recovered.position;
         recovered.position += entry.block_count() as u32;
         recovered.sequence = entry.sequence;
         recovered.sizes = Sizes {
@@ -204,10 +213,15 @@ fn scan(log: &[u8], superblock: &Superblock) -> Result<Recovered, OpenError> {
             shown_below: entry.shown_below,
         };
         rest = whole.rest;
-        last = Some(whole);
+        last = Some((begin, whole));
     }
-    // Those of the others are in their places, and may have been written over since (D11).
-    recovered.patches = last.map_or_else(Patches::default, |last| Patches::of(&last, superblock));
+    // What was durable is in its place, and may have been written over since (D11).
+    recovered.patches = match last {
+        Some((begin, whole)) if !was_durable(log, superblock, begin, whole.entry.sequence) => {
+            Patches::of(&whole, superblock)
+        }
+        _ => Patches::default(),
+    };
     Ok(recovered)
 }
 

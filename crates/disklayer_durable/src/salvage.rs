@@ -107,8 +107,8 @@ struct Found {
     unknown_after: Option<u64>,
     /// The blocks that the store cannot read.
     unreadable: Vec<u32>,
-    /// The copies of the last entry, if they are whole and no later one knows that it was durable; and its sequence number.
-    patches: (Patches, u64),
+    /// The copies of the last entry, if they are whole and no later one knows that it was durable.
+    patches: Patches,
 }
 
 impl Salvage {
@@ -146,11 +146,14 @@ impl Salvage {
             if progress(stripe, pages).is_break() {
                 return Err(OpenError::Stopped);
             }
-            all_placed.push(plan.placed(store, stripe).await?);
+            let placed = plan.placed(store, stripe).await?;
+            // Of a page beyond the end no more is wanted than its number: what is written there when the layer has grown is later.
+            plan.sequence = plan.sequence.max(placed.unwrap_or(0));
+            all_placed.extend((stripe < stripes).then_some(placed));
         }
-        let (patches, patched_with) = &mut plan.log.patches;
+        let patches = &mut plan.log.patches;
         // A page of a later entry is in its place: so this one was durable.
-        if all_placed.iter().flatten().max() > Some(patched_with) {
+        if plan.sequence > plan.log.sequence {
             *patches = Patches::default();
         }
         // If something is lost behind the entry, what it has copies of may have been written over, and flushed.
@@ -161,11 +164,6 @@ impl Salvage {
         for (stripe, placed) in (0..).zip(all_placed) {
             // Emptying the log may have begun, and then the page in its place is the latest.
             let logged = plan.log.images.get(&stripe).map(|(sequence, _)| *sequence);
-            plan.sequence = plan.sequence.max(placed.unwrap_or(0));
-            // Of a page beyond the end no more is wanted than its number: what is written there when the layer has grown is later.
-            if stripe >= stripes {
-                continue;
-            }
             let sectors = plan.sectors(stripe);
             match placed.max(logged) {
                 None => {
@@ -215,13 +213,15 @@ impl Salvage {
         let layout = &self.superblock.layout;
         // What was found may be what a program wrote that was killed before its flush.
         store.sync_cache().await?;
-        for (offset, bytes) in self.log.patches.0.places(layout) {
+        for (offset, bytes) in self.log.patches.places(layout) {
             write_bytes(store, offset, bytes).await?;
         }
         let have = layout.stripes_with_pages(store.sector_count() << store.sector_shift());
         for (stripe, (_, image)) in self.log.images.range(..have) {
             write_bytes(store, layout.page_offset(*stripe), &image[..]).await?;
         }
+        // Before a page of a higher number is in its place, which says of the copies that they are in theirs.
+        store.sync_cache().await?;
         let sequence = self.sequence + 1;
         for stripe in &self.lost_pages {
             let guessed = self.guess(store, *stripe).await?;
@@ -442,7 +442,7 @@ impl Found {
             lost_images: BTreeMap::new(),
             unknown_after: None,
             unreadable: unreadable.map(|(at, _)| at).collect(),
-            patches: (Patches::default(), 0),
+            patches: Patches::default(),
         };
         let mut end = 0;
         while let Some(entry) = log
@@ -498,7 +498,7 @@ impl Found {
             sector_count: entry.sector_count,
             shown_below: entry.shown_below.min(self.sizes.shown_below),
         };
-        self.patches = (log.patches(at, entry), entry.sequence);
+        self.patches = log.patches(at, entry);
         at + entry.block_count()
     }
 

@@ -382,6 +382,27 @@ fn a_copy_that_rots_is_an_error_unless_it_is_in_the_last_entry() {
     });
 }
 
+/// Of the last entry the header is whole, and that knows that the one before was durable: its copies are older than what was flushed.
+#[test]
+fn a_copy_counts_no_more_if_a_torn_entry_knows_better() {
+    block_on(async {
+        let store = store(1, 512).await;
+        let layer = layer_on(&store, &options(), &few_pages()).await;
+        write(&layer, 0, 1).await;
+        layer.sync_cache().await.unwrap();
+        write(&layer, 0, 2).await;
+        write(&layer, 8, 1).await;
+        layer.sync_cache().await.unwrap();
+        drop(layer);
+        flip(&store, log_place(5)).await;
+        let layer = open(&store).await;
+        assert_eq!(
+            (read(&layer, 0).await, read(&layer, 8).await),
+            (Some(2), None)
+        );
+    });
+}
+
 /// The log goes round: where the copy comes there is an image of before, and both end with their own crc.
 #[test]
 fn what_an_older_entry_left_is_never_taken_for_a_copy() {

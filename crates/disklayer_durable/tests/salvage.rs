@@ -298,6 +298,28 @@ fn a_power_cut_while_a_layer_is_salvaged_costs_nothing_more() {
     cut_everywhere(&original, &expected);
 }
 
+/// The data of the last entry is in the log alone, and two pages are lost.
+#[test]
+fn a_power_cut_while_a_layer_is_salvaged_costs_no_copy_that_is_needed() {
+    let (original, expected) = block_on(async {
+        let store = store(1, 512).await;
+        let mut options = tight(SECTORS, 512);
+        options.log_blocks = Some(LOG_BLOCKS);
+        let layer = layer_on(&store, &options, &few_pages()).await;
+        write(&layer, 0, 1).await;
+        layer.sync_cache().await.unwrap();
+        drop(layer);
+        put(&store, FIRST_PAGE + 4096, &[0xdd; 512]).await;
+        for stripe in 1..3 {
+            put(&store, FIRST_PAGE + stripe * STRIPE_BYTES, &[1; 512]).await;
+        }
+        let mut expected = vec![None; SECTORS as usize];
+        expected[0] = Some(1);
+        (bytes_of(&store).await, expected)
+    });
+    cut_everywhere(&original, &expected);
+}
+
 /// A layer that verifies its data. `first` is in its place before the log begins, and the header of the entry of `lost` is.
 async fn verified_and_lost(first: impl AsyncFn(&DurableLayer), lost: (u64, u8)) -> Disk {
     let store = store(1, 512).await;

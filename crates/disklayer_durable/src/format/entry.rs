@@ -26,8 +26,9 @@ pub(crate) struct CopyOf {
     pub(crate) checksum: u32,
 }
 
-/// Where each block of a copy is mixed with the number of its entry.
+/// Where each piece of a copy is mixed with the number of its entry; the pieces are as short as what a crash tears apart can be.
 const MIXED: std::ops::Range<usize> = 8..16;
+const MIXED_PIECE_BYTES: usize = 512;
 
 impl CopyOf {
     /// What there is to say of a copy, which is already [mixed](Self::mix).
@@ -42,8 +43,8 @@ impl CopyOf {
     /// Makes data into a copy of an entry, or back: the checksum must not be that of what another entry left in the same place, and that of data which
     /// ends with its own crc does not depend on the data. Its beginning stays, by which it would be taken for an entry.
     pub(crate) fn mix(data: &mut [u8], sequence: u64) {
-        for block in data.chunks_mut(BLOCK_BYTES) {
-            for (byte, with) in block[MIXED].iter_mut().zip(sequence.to_le_bytes()) {
+        for piece in data.chunks_mut(MIXED_PIECE_BYTES) {
+            for (byte, with) in piece[MIXED].iter_mut().zip(sequence.to_le_bytes()) {
                 *byte ^= with;
             }
         }

@@ -296,6 +296,19 @@ fn a_copy_is_not_taken_for_what_another_entry_left() {
     ] {
         assert_ne!(CopyOf::new(0, &left), said);
     }
+    // Nor if the cut leaves only some sectors of it, each of which ends with its own crc.
+    let sealed_sectors = |byte| {
+        let mut sector = [byte; 512];
+        let checksum = crc32c::crc32c(&sector[..508]);
+        sector[508..].copy_from_slice(&checksum.to_le_bytes());
+        sector.repeat(8)
+    };
+    let (mut old, mut new) = (sealed_sectors(1), sealed_sectors(2));
+    CopyOf::mix(&mut old, 6);
+    CopyOf::mix(&mut new, 7);
+    let said = CopyOf::new(0, &new);
+    new[3 * 512..5 * 512].copy_from_slice(&old[3 * 512..5 * 512]);
+    assert_ne!(CopyOf::new(0, &new), said);
     let mut back = copy_in(7, 1);
     CopyOf::mix(&mut back, 7);
     assert_eq!(back, sealed(1));
