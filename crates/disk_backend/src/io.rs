@@ -126,8 +126,8 @@ pub trait DiskIo: 'static + Send + Sync + Inspect {
     }
 
     /// Does what [`write_vectored`](Self::write_vectored) does, if that takes no waiting, and returns whether it did. If not, nothing
-    /// was changed: it is done again on the other way, and what happened once must not happen twice (C2). Otherwise as
-    /// [`try_read`](Self::try_read).
+    /// was changed, or [`write_vectored`](Self::write_vectored) fails if this thread asks next for the same, from the same memory: what
+    /// happened once must not happen twice (C2). Otherwise as [`try_read`](Self::try_read).
     fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
         let _ = (buffers, sector, fua);
         false

@@ -36,7 +36,8 @@ pub struct FileDiskOptions {
     /// page cache of a file system that cannot be told not to wait. Otherwise the thread that polls makes them, as long as they take no
     /// longer on average than a poll may. In writes that wait, and take two ticks of the kernel's coarse clock or more (2 to 20 ms, as it
     /// was built), the threads that use the disk together spend, of any time, a twentieth, 50 ms, and in each thread the one write that made it too
-    /// much, however long that takes. What takes more than 30 s counts as that: mostly the process was stopped in it.
+    /// much, however long that takes. What takes more than 30 s counts as that: mostly the process was stopped in it. So where a device can
+    /// stall for longer, this is to be set.
     ///
     /// Needed where a write can wait for something that the thread that polls must do: a file on a file system, or on a device under it,
     /// that this thread serves. Block devices, and file systems that are known to be served by others, are handed over anyway.

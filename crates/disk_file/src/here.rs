@@ -10,7 +10,8 @@
 //!   in such writes than a twentieth, 50 ms, and, in each thread, the one write that was too much, whose length nobody can know
 //!   before.
 //! - What takes more than 30 s is charged as that: it is hardly a wait for a device, but a stop of the process, or of the machine that it
-//!   runs in, which others would have been stopped by as well.
+//!   runs in, which others would have been stopped by as well. So of devices that stall for longer (a path that is lost, and queued for),
+//!   more than a twentieth of the time may be waited for.
 //! - Others cannot be told from those that copy, one by one. They are charged what the clock says, mostly a tick or nothing: over many,
 //!   that is the time they took. When that is 50 ms more than 100 us for each write, they are handed over as well. Short waits among so
 //!   many short writes that the average is less are not noticed.
@@ -34,7 +35,8 @@ const POLL_NS: u64 = 100_000;
 const DEBT_NS_MAX: u64 = 50_000_000;
 /// Long writes may take one part in so many of the time, and for so many times what was too much others make them.
 const REST_FACTOR: u64 = 20;
-/// The most that one write is charged with. After as long Linux gives up what it has asked a device, where nobody says otherwise.
+/// The most that one write is charged with. After as long Linux gives up a command to a disk of SCSI or NVMe, and may begin another one,
+/// where nobody says otherwise.
 const CHARGE_NS_MAX: u64 = 30_000_000_000;
 /// For how long after a long write it is counted how often the thread waits.
 const COUNT_NS: u64 = 10_000_000_000;

@@ -2,7 +2,7 @@
 
 use crate::OpenError;
 use crate::block_device::queue_attribute;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -140,7 +140,7 @@ impl Properties {
             } else {
                 u32::try_from(untorn).unwrap_or(512)
             },
-            can_punch: !read_only && probe_punch(file, metadata.len()),
+            can_punch: !read_only && probe_punch(file, metadata),
             may_zero_range: true,
             unmap_granularity_bytes: metadata.blksize(),
         })
@@ -159,11 +159,32 @@ fn sane_physical_size(reported: u64, sector_size: u32) -> u32 {
     (size as u32).max(sector_size)
 }
 
-/// Punches a hole beyond the end of the file, where there is nothing: only the answer matters.
-fn probe_punch(file: &File, size_bytes: u64) -> bool {
+/// Punches a hole beyond the end of the file, where there is nothing: only the answer matters. The kernel takes it for a change of the
+/// content all the same, which it is not, and for whoever tells by its time that it was (a [content stamp](disk_backend::ContentStamp))
+/// must not become: so the time is set back.
+fn probe_punch(file: &File, metadata: &Metadata) -> bool {
+    let size_bytes = metadata.len();
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    i64::try_from(size_bytes.saturating_add(PHYSICAL_SECTOR_SIZE_DEFAULT)).is_ok()
-        && rustix::fs::fallocate(file, flags, size_bytes, PHYSICAL_SECTOR_SIZE_DEFAULT).is_ok()
+    let can_punch = i64::try_from(size_bytes.saturating_add(PHYSICAL_SECTOR_SIZE_DEFAULT)).is_ok()
+        && rustix::fs::fallocate(file, flags, size_bytes, PHYSICAL_SECTOR_SIZE_DEFAULT).is_ok();
+    if can_punch {
+        let keep = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        };
+        let times = Timestamps {
+            last_access: keep,
+            last_modification: Timespec {
+                tv_sec: metadata.mtime(),
+                tv_nsec: metadata.mtime_nsec(),
+            },
+        };
+        if let Err(error) = rustix::fs::futimens(file, &times) {
+            // Only the owner may. Then a layer above takes it for changed, once.
+            tracing::debug!(%error, "the time of an image's last change could not be set back");
+        }
+    }
+    can_punch
 }
 
 /// The size of a block device in bytes.

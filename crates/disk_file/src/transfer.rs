@@ -232,7 +232,7 @@ impl Shared {
         let is_in_one_page = range.start / pages == (range.end - 1) / pages;
         // A write by `write_here` looks at the account itself.
         let may_wait = || match self.may_write_without_waiting.is_alive() {
-            true => self.here.may_wait(),
+            true => self.here.may_wait() && !self.flusher.is_syncing(),
             false => self.image.may_write_here,
         };
         is_in_one_page && (self.is_in_memory() || may_wait())
@@ -363,7 +363,7 @@ impl FileDisk {
         if !shared.is_tried_first(&range)
             || shared.image.is_read_only
             || shared.flusher.has_failed()
-            || Tried::has_failed(shared, &range)
+            || Tried::has_failed(shared, &range, buffers)
         {
             return false;
         }
@@ -375,17 +375,21 @@ impl FileDisk {
             Ok(done) if done == buffers.len() => return true,
             Ok(done) => {
                 let rest = buffers.subrange(done, buffers.len() - done);
-                let Err(error) = shared.write_rest_here(&rest, range.start + done as u64) else {
-                    shared.counters.add_other_write(buffers.len());
-                    return true;
-                };
-                Some(error)
+                match shared.write_rest_here(&rest, range.start + done as u64) {
+                    Ok(()) => {
+                        shared.counters.add_other_write(buffers.len());
+                        return true;
+                    }
+                    // Whoever asks next is told that by the check of the request, and asks nobody else.
+                    Err(DiskError::IllegalBlock | DiskError::MemoryAccess(_)) => return false,
+                    Err(error) => Some(error),
+                }
             }
             // It was not begun.
             Err(DiskError::IllegalBlock | DiskError::MemoryAccess(_)) => return false,
             Err(error) => Some(error),
         };
-        Tried::note(shared, range, error);
+        Tried::note(shared, range, buffers, error);
         false
     }
 
@@ -397,10 +401,8 @@ impl FileDisk {
     ) -> Result<(), DiskError> {
         self.shared.check_writable()?;
         let range = byte_range(offset, buffers);
-        let before = match fua {
-            true => None,
-            false => Tried::take(&self.shared, &range),
-        };
+        // What is to be durable is not tried before.
+        let before = Tried::take(&self.shared, &range, buffers).filter(|_| !fua);
         let claim = self.shared.try_claim(range, Intent::Change);
         let may_try = claim.is_held() && buffers.len() <= AT_ONCE_BYTES_MAX;
         let tried = match before {

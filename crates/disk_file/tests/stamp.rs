@@ -76,6 +76,18 @@ fn a_change_by_whatever_program_is_another_one() {
 }
 
 #[test]
+fn it_stays_if_who_may_write_does_not() {
+    for place in places() {
+        let path = place.path("disk.raw");
+        fs::write(&path, [1; 4096]).unwrap();
+        touch(&path, Duration::from_secs(1));
+        let before = stamp(&path);
+        drop(open(&path, &FileDiskOptions::default()).unwrap());
+        assert_eq!(stamp(&path), before);
+    }
+}
+
+#[test]
 fn what_may_be_written_has_none() {
     for place in places() {
         let path = place.path("disk.raw");

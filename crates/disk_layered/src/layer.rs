@@ -95,7 +95,8 @@ pub trait LayerIo: 'static + Send + Sync + Inspect {
         TryRead::WouldBlock
     }
 
-    /// Writes as [`write`](Self::write) does, if that takes no waiting, and returns whether it did. If not, nothing was changed.
+    /// Writes as [`write`](Self::write) does, if that takes no waiting, and returns whether it did. If not, nothing was changed, or
+    /// [`write`](Self::write) fails if this thread asks next for the same, from the same memory.
     fn try_write(&self, buffers: &RequestBuffers<'_>, sector: u64, fua: bool) -> bool {
         let _ = (buffers, sector, fua);
         false

@@ -73,12 +73,19 @@ impl LazyDurableLayer {
         self
     }
 
-    /// Makes the layer, in place of one with this layout if one was found.
+    /// Makes the layer, in place of one with this layout if one was found. Nothing is made of a store with which the layer could not lie there.
     async fn make(
         &self,
         found: Option<Layout>,
         lower: Option<DiskLayerMetadata>,
     ) -> Result<DurableLayer, OpenError> {
+        let store = self.store.sector_size();
+        if let Some(lower) = lower
+            .map(|lower| lower.sector_size)
+            .filter(|lower| *lower != store)
+        {
+            return Err(OpenError::SectorSizeBelow { store, lower });
+        }
         format(&self.store, &self.creation(found, lower)).await?;
         DurableLayer::open(self.store.clone(), &self.options).await
     }
@@ -94,6 +101,7 @@ impl LazyDurableLayer {
             None => FormatOptions::new(0),
         };
         options.role = self.role;
+        options.binding = Binding::of(lower);
         options.verify = options.verify.max(self.verify);
         if let Some(found) = found.filter(|found| found.sector_size == self.store.sector_size()) {
             options.log_blocks = Some(found.log_blocks);

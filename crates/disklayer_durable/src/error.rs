@@ -94,6 +94,16 @@ pub enum OpenError {
         /// The store's.
         store: u32,
     },
+    /// No layer is made of a store with other sectors than those of what it is to lie on.
+    #[error(
+        "the store has sectors of {store} bytes, and the layer below of {lower}, which those of the layer must be: give the store a \"sector_size\" of {lower}"
+    )]
+    SectorSizeBelow {
+        /// The store's.
+        store: u32,
+        /// Those of the layer below.
+        lower: u32,
+    },
     /// The store has lost its end.
     #[error("the store has {have} bytes, and the layer needs {need}: a part of it is missing")]
     TooShort {

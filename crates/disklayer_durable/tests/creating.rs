@@ -168,3 +168,39 @@ fn a_cache_of_nothing_is_refused() {
         }
     });
 }
+
+#[test]
+fn nothing_is_made_of_a_store_with_other_sectors_than_what_it_is_to_lie_on() {
+    block_on(async {
+        for role in [Role::Overlay, Role::ReadCache, Role::WriteThrough] {
+            let raw = store(4096, 512).await;
+            let before = bytes_of(&raw).await;
+            let mut wide = lower();
+            wide.as_mut().unwrap().sector_size = 4096;
+            let error = creating(&raw, role).attach(wide).await.unwrap_err();
+            let message = error.to_string();
+            assert!(
+                message.contains("512") && message.contains("4096"),
+                "{message}"
+            );
+            assert!(bytes_of(&raw).await == before, "{role}");
+        }
+    });
+}
+
+/// Whatever becomes of the rest of a stack, and if nothing is ever written: it is not taken for one that was made for something else.
+#[test]
+fn what_a_layer_is_made_for_is_on_record_from_the_beginning() {
+    block_on(async {
+        let raw = store(4096, 512).await;
+        drop(creating(&raw, Role::Overlay).attach(lower()).await.unwrap());
+        let mut other = lower();
+        other.as_mut().unwrap().disk_id = Some([4; 16]);
+        let error = creating(&raw, Role::Overlay)
+            .attach(other)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, OpenError::Bound { .. }), "{error}");
+        creating(&raw, Role::Overlay).attach(lower()).await.unwrap();
+    });
+}

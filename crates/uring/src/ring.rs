@@ -375,7 +375,8 @@ struct Turn(());
 
 impl Turn {
     fn take() -> Option<Self> {
-        (!IS_REAPING.replace(true)).then_some(Self(()))
+        // Not `then_some`: what is made for nothing, and dropped, would end the other one's turn.
+        (!IS_REAPING.replace(true)).then(|| Self(()))
     }
 }
 
@@ -428,5 +429,20 @@ fn check_abilities(ring: &IoUring) -> io::Result<()> {
             io::ErrorKind::Unsupported,
             "this kernel's io_uring is too old",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_lasts_until_it_ends_however_often_another_is_asked_for() {
+        let turn = Turn::take().expect("nobody reaps");
+        for _ in 0..3 {
+            assert!(Turn::take().is_none());
+        }
+        drop(turn);
+        assert!(Turn::take().is_some());
     }
 }

@@ -71,6 +71,8 @@ pub(crate) fn run_file_load(
     let mut fio = command(load, &Extent::Seconds(seconds), scratch);
     // Otherwise it begins with emptying the page cache, and keeps account of the places that it has been at.
     fio.args(["--invalidate=0", "--norandommap", "--randrepeat=0"]);
+    // Nor does our side look at the clock for each request, or change what it writes.
+    fio.args(["--gtod_reduce=1", "--scramble_buffers=0"]);
     fio.arg(format!("--ioengine={engine}"))
         .arg(format!("--direct={}", u8::from(is_direct)))
         .arg(format!("--filename={}", path.display()));

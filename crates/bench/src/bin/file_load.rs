@@ -2,7 +2,7 @@
 //!
 //! Row 10: a tool. `cargo xtask bench file` measures it beside `fio`. One thread keeps as many requests in flight as it is told to, in slots,
 //! as our frontends do: it goes round those that were woken, begins another request where one is done, and, once none goes on, blocks on the reactor
-//! of `async-io`.
+//! of `async-io`, which is where completions come. (A connection of NBD sleeps elsewhere, and is woken by the reactor's thread.)
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

@@ -68,6 +68,12 @@ fn a_write_of_which_a_part_is_made_at_once_is_not_made_anew_if_the_rest_fails() 
     let refused = block_on(disk.write_vectored(&others.buffers(), 8, false));
     assert!(matches!(refused, Err(DiskError::NoSpace)), "{refused:?}");
     assert_eq!(counted(counts), [4, 2, 2]);
+    // Also if nobody has asked in earnest for the one before.
+    assert!(!disk.try_write(&mine.buffers(), 8, false));
+    assert_eq!(counted(counts), [6, 3, 2]);
+    let refused = block_on(disk.write_vectored(&others.buffers(), 8, false));
+    assert!(matches!(refused, Err(DiskError::NoSpace)), "{refused:?}");
+    assert_eq!(counted(counts), [8, 4, 3], "it was tried itself");
 }
 
 #[test]
