@@ -139,7 +139,29 @@ fn damage_is_told_with_its_place_and_a_superblock_is_mended() {
     let damage = &report["damage"][0];
     let place = ["store_offset", "lost_offset", "lost_bytes"].map(|key| damage[key].clone());
     assert_eq!(place, [json!(page), json!(4 * MIB), json!(4 * MIB)]);
-    assert_eq!(condition(folder.path(), &["--repair", "vm.plt"]), damaged);
+    // Without the consent there is nothing that could be done, and what could be with it is said.
+    let told = layer(folder.path(), &["check", "--repair", "vm.plt"]);
+    assert_eq!(told.status.code(), Some(6), "{}", told.stderr);
+    for expected in ["damaged, and not repaired", "--repair --accept-loss makes"] {
+        assert!(
+            told.stdout.contains(expected),
+            "{expected}: {}",
+            told.stdout
+        );
+    }
+    let unrepaired = ["check", "--json", "--repair", "vm.plt"];
+    let unrepaired = json_of(folder.path(), 6, &unrepaired);
+    assert_eq!(unrepaired["repaired"], json!(false));
+    for command in ["map", "compact"] {
+        let told = layer(folder.path(), &[command, "vm.plt"]);
+        assert_eq!(told.status.code(), Some(1), "{command}: {}", told.stderr);
+        assert!(
+            told.stderr.contains("is damaged") && told.stderr.contains("`platter layer check`"),
+            "{command}: {}",
+            told.stderr
+        );
+        assert!(!told.stderr.contains("while the layer"), "{}", told.stderr);
+    }
     // What it would cost to have it back, and then what it has cost. All that was there is data, which looks like it.
     let guessed = json!([{ "offset": 4 * MIB, "length": 4 * MIB }]);
     assert_eq!(report["loss"]["guessed"], guessed);
@@ -159,6 +181,17 @@ fn damage_is_told_with_its_place_and_a_superblock_is_mended() {
     let report = json_of(folder.path(), 6, &["check", "--json", "vm.plt"]);
     let what = report["damage"][0]["what"].as_str().unwrap();
     assert!(what.contains("both superblocks"), "{what}");
+    let used = outcome(
+        platter(folder.path())
+            .args(["serve", "--run", "true"])
+            .args(stack),
+    );
+    for refused in [used, layer(folder.path(), &["info", "vm.plt"])] {
+        assert_eq!(refused.status.code(), Some(3), "{}", refused.stderr);
+        for expected in ["restore it from a copy", "layer create --force"] {
+            assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+        }
+    }
 }
 
 #[test]
