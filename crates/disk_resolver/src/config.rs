@@ -263,5 +263,9 @@ fn text_of(bytes: Vec<u8>) -> Result<String, &'static str> {
     if bytes.contains(&0) {
         return Err("this is not text");
     }
-    String::from_utf8(bytes).map_err(|_| "this is not text in UTF-8")
+    match String::from_utf8(bytes) {
+        Ok(text) if text.trim().is_empty() => Err("the file is empty"),
+        Ok(text) => Ok(text),
+        Err(_) => Err("this is not text in UTF-8"),
+    }
 }

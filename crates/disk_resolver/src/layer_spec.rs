@@ -179,6 +179,19 @@ impl LayerSpec {
             };
             object.insert(field.name.clone(), value);
         }
+        if let (None, Some(first)) = (value, fields.first().filter(|first| first.is_required))
+            && options.iter().all(|(key, _)| *key != first.name)
+            && (is_single(first) || is_disk(first))
+        {
+            let name = &first.name;
+            let (word, besides) = match is_disk(first) {
+                true => ("PATH".to_owned(), ", or as JSON for a disk of another type"),
+                false => (name.to_uppercase(), ""),
+            };
+            return Err(self.refuse(format!(
+                "{name}: this key is missing: write {id}:{word}{besides}"
+            )));
+        }
         for (key, value) in options {
             let field = fields.iter().find(|field| field.name == *key);
             let value = match value {

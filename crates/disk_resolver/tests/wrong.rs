@@ -205,6 +205,14 @@ fn a_wrong_layer_of_the_command_line_is_refused_by_its_own_text() {
             "layer \"ram,sise=1\": sise: unknown key; did you mean \"size\"?",
         ),
         (
+            &["durable"],
+            "layer \"durable\": store: this key is missing: write durable:PATH, or as JSON for a disk of another type",
+        ),
+        (
+            &["file,ro"],
+            "layer \"file,ro\": path: this key is missing: write file:PATH",
+        ),
+        (
             &["ram,ro"],
             "layer \"ram,ro\": read_only: unknown key; the keys here are: size, sector_size, read_cache, write_through",
         ),
@@ -242,6 +250,8 @@ fn what_is_no_text_is_told_apart_from_a_wrong_configuration() {
     let remedy = "a configuration is a JSON document. If this is a disk image, describe it: {\"type\": \"file\", \"path\": ...}, \
                   or --layer file:PATH on the command line";
     for (content, reason) in [
+        (Vec::new(), "the file is empty"),
+        (b" \n".to_vec(), "the file is empty"),
         (vec![0; 512], "this is not text"),
         (vec![0xff; 512], "this is not text in UTF-8"),
         (vec![b' '; CONFIG_LEN_MAX + 1], "this is longer than 16 MiB"),

@@ -350,7 +350,7 @@ pub(crate) fn other(message: &'static str) -> DiskError {
 /// The error for a page that was there, and cannot be read any more.
 pub(crate) fn damaged(stripe: u64, offset: u64, why: &str) -> DiskError {
     let message = format!(
-        "the page of stripe {stripe}, at byte {offset} of the store, is damaged: {why}; check the layer"
+        "the page of stripe {stripe}, at byte {offset} of the store, is damaged: {why}; check the layer (`platter layer check`)"
     );
     let error = io::Error::new(io::ErrorKind::InvalidData, message);
     DiskError::MediumError(error, MediumErrorDetails::UnrecoveredReadError)

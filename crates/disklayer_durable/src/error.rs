@@ -1,6 +1,7 @@
 //! Why a layer cannot be made, or not opened.
 
-use crate::format::Role;
+use crate::format::{Binding, Role};
+use crate::when::dated;
 use disk_backend::{ContentStamp, DiskError};
 
 /// Why a store cannot be made into a layer.
@@ -74,7 +75,10 @@ pub enum OpenError {
     )]
     NotEmpty(u64),
     /// Both superblocks are damaged.
-    #[error("both superblocks are damaged, at byte 0: {first}; at byte 4096: {second}")]
+    #[error(
+        "both superblocks are damaged, at byte 0: {first}; at byte 4096: {second}. What it holds cannot be had: restore it from a copy, or make \
+         a new one (`platter layer create --force`); a cache is emptied when it is used"
+    )]
     Superblocks {
         /// What is wrong with the first.
         first: String,
@@ -135,8 +139,8 @@ pub enum OpenError {
     Torn,
     /// It lies on something else than it did.
     #[error(
-        "the layer was made for another lower disk ({recorded}), and now lies on {found}: give it its own, or, if what it holds goes with \
-         this one as well, force it once (\"force\": true, `force=true`), and it is made for this one"
+        "the layer was made for another lower disk ({recorded}), and now lies on {found}: {remedy}",
+        remedy = remedy(.found)
     )]
     Bound {
         /// What is recorded.
@@ -146,9 +150,10 @@ pub enum OpenError {
     },
     /// What it lies on has another content than it had.
     #[error(
-        "the disk below was changed since the layer was last used above it: its content stamp was \"{recorded}\", and is \"{found}\". Put the \
-         layer above the disk as it was. If that was only copied, copy it with its times (`cp --preserve=timestamps`); or, if what the layer \
-         holds goes with the disk as it is, force it once (\"force\": true, `force=true`), and it is made for that"
+        "the disk below was changed since the layer was last used above it: its content stamp was {}, and is {}. Put the \
+         layer above the disk as it was, or begin a new layer. If that was only copied, copy it with its times (`cp --preserve=timestamps`); or, if what the layer \
+         holds goes with the disk as it is, force it once (\"force\": true, `force=true`), and it is made for that",
+        dated(.recorded), dated(.found)
     )]
     Changed {
         /// What is recorded.
@@ -196,4 +201,16 @@ pub enum OpenError {
     /// The store failed.
     #[error("the store failed while the layer was opened: {0}")]
     Store(#[from] DiskError),
+}
+
+/// What to do about a layer that lies on `found`, and not on what it was made for.
+fn remedy(found: &str) -> &'static str {
+    match found == Binding::Nothing.to_string() {
+        // Forced, it would read zero wherever it holds nothing.
+        true => "layers are named from the top, so name what it was made for behind it",
+        false => {
+            "give it its own, or, if what it holds goes with this one as well, force it once (\"force\": true, `force=true`), and it is \
+             made for this one"
+        }
+    }
 }

@@ -58,6 +58,7 @@ mod resolve;
 mod salvage;
 mod unreadable;
 mod verified;
+mod when;
 
 pub use attach::LazyDurableLayer;
 pub use create::{FormatOptions, format, format_with};

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct DurableLayerHandle {
     /// Where it keeps everything: a disk that holds a durable layer, or will.
     pub store: Resource<DiskHandleKind>,
-    /// What it is for. A cache is emptied where an overlay is refused. It goes with the keys `read_cache` and `write_through`.
+    /// What it is for. A cache is emptied where an overlay is refused. A role needs the key of its name beside it, and
+    /// `write_through` needs the role. `read_cache` without it makes an overlay that is filled as well, and never emptied.
     #[serde(default)]
     pub role: DurableRole,
     /// What the layer keeps checksums of. With `data`, data that has rotted is an error, or filled again in a cache, and a layer that was

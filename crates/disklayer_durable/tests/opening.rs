@@ -184,6 +184,10 @@ fn an_overlay_is_refused_above_another_disk_unless_it_is_forced() {
         for other in [Some(lower(51)), None] {
             let error = lazy().attach(other).await.unwrap_err();
             assert!(matches!(error, OpenError::Bound { .. }), "{error}");
+            // Above nothing it would be forced to read zero where it holds nothing: then its base was forgotten.
+            let said = error.to_string();
+            assert_eq!(said.contains("force"), other.is_some(), "{said}");
+            assert_eq!(said.contains("from the top"), other.is_none(), "{said}");
         }
         let layer = lazy().forced().attach(Some(lower(51))).await.unwrap();
         assert_eq!(read(&layer, 0).await, Some(7));

@@ -29,6 +29,12 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
+    /// A folder is at the path.
+    #[error("{path}: there is a folder; name a socket in it, as in {path}/platter.sock")]
+    IsAFolder {
+        /// The path.
+        path: PathBuf,
+    },
     /// The path does not fit into a socket's address.
     #[error(
         "{path}: the path of a Unix socket is at most {UNIX_PATH_LEN_MAX} bytes long; choose a shorter one"
@@ -182,6 +188,7 @@ impl From<local_socket::BindError> for BindError {
         match error {
             local_socket::BindError::Live(path) => ListenError::Live { path }.into(),
             local_socket::BindError::NotASocket(path) => ListenError::NotASocket { path }.into(),
+            local_socket::BindError::IsAFolder(path) => ListenError::IsAFolder { path }.into(),
             local_socket::BindError::PathTooLong(path) => ListenError::PathTooLong { path }.into(),
             local_socket::BindError::System { source, .. } => source.into(),
             other => Self::System(io::Error::other(other)),

@@ -117,7 +117,7 @@ fn what_is_not_a_socket_is_refused_and_left_alone() {
     assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
     assert!(matches!(
         listen_at(folder.path()),
-        Err(ListenError::NotASocket { .. })
+        Err(ListenError::IsAFolder { .. })
     ));
     // A link is not a socket, wherever it leads.
     let link = folder.path().join("link");

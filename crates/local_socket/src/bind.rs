@@ -29,6 +29,9 @@ pub enum BindError {
     /// What is there is not a socket, and is left alone.
     #[error("{path}: there is a file that is not a socket; remove it, or choose another path", path = .0.display())]
     NotASocket(PathBuf),
+    /// A folder is there.
+    #[error("{path}: there is a folder; name a socket in it, as in {path}/platter.sock", path = .0.display())]
+    IsAFolder(PathBuf),
     /// The path does not fit into a socket's address.
     #[error(
         "{path}: the path of a Unix socket is at most {UNIX_PATH_LEN_MAX} bytes long; choose a shorter one",
@@ -119,6 +122,7 @@ fn is_stale(path: &Path, name: &SocketAddrUnix) -> Result<bool, BindError> {
     };
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(metadata) if metadata.is_dir() => return Err(BindError::IsAFolder(path.to_owned())),
         Ok(_) => return Err(BindError::NotASocket(path.to_owned())),
         // Somebody removed it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),

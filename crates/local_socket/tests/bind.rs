@@ -76,6 +76,11 @@ fn what_is_not_a_stream_socket_is_refused_and_left_alone() {
     let refused = LocalListener::bind(&path).unwrap_err();
     assert!(matches!(refused, BindError::NotASocket(_)), "{refused}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    let refused = LocalListener::bind(folder.path()).unwrap_err();
+    assert!(
+        refused.to_string().contains("name a socket in it"),
+        "{refused}"
+    );
     // A link is not a socket, wherever it leads.
     let link = folder.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();

@@ -12,7 +12,7 @@ Exit codes:
   2  the command line is wrong
   3  the configuration is wrong, or a disk in it cannot be opened
   4  `compare`: the disks differ
-  5  `layer check`: the layer was not closed, or is in use; nothing is wrong with that
+  5  `layer check`: the layer was not closed; nothing is wrong with that
   6  `layer check`: the layer is damaged
   130, 143  `copy`, `compare`, `layer`: SIGINT or SIGTERM ended it before it was done
 With --run, the exit code of the command; 128 and the signal's number if a signal ended it.";

@@ -9,9 +9,10 @@ use super::endpoint::Endpoint;
 use super::open::find_store;
 use crate::cli::{LayerAction, LayerArgs};
 use crate::exit::Failure;
-use disk_backend::Disk;
+use disk_backend::{Disk, DiskError};
 use disklayer_durable::{FormatError, LayerInfo, OpenError, Role};
 use futures_lite::future::block_on;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Does what is asked for.
@@ -73,6 +74,14 @@ impl Store {
             .map_err(|error| failed(&self.name, error))
     }
 
+    /// What is known of a layer that was not closed. A file is locked by whoever uses it, so it would not have been opened.
+    fn why_not_closed(&self) -> &'static str {
+        match self.disk.disk_type() {
+            "file" => "it was in use when its program ended",
+            _ => "it is in use, or was when its program ended",
+        }
+    }
+
     fn size_bytes(&self) -> u64 {
         self.disk.sector_count() << self.disk.sector_shift()
     }
@@ -80,7 +89,16 @@ impl Store {
 
 /// The failure that a layer's error is.
 fn failed(name: &str, error: &OpenError) -> Failure {
-    let message = format!("{name}: {}", crate::exit::chain(error));
+    let message = match error {
+        // What was damaged says so itself, wherever it was met; what the store cannot read does not.
+        OpenError::Store(DiskError::MediumError(cause, _)) => match cause.kind() {
+            ErrorKind::InvalidData => format!("{name}: {cause}"),
+            _ => format!(
+                "{name}: damaged: the store cannot read some of it: {cause}; check the layer (`platter layer check`)"
+            ),
+        },
+        error => format!("{name}: {}", crate::exit::chain(error)),
+    };
     match error {
         OpenError::Store(_) | OpenError::Format(FormatError::Store(_)) => Failure::running(message),
         _ => Failure::configuration(message),

@@ -203,7 +203,16 @@ fn path_of_image(fields: &Map<String, Value>) -> Option<PathBuf> {
 fn is_missing_or_empty(path: &Path) -> Result<bool, Failure> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(metadata.is_file() && metadata.len() == 0),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => match path.parent() {
+            Some(folder) if folder != Path::new("") && !folder.exists() => {
+                Err(Failure::configuration(format!(
+                    "{}: there is no folder {}: make its folder first, or choose another path",
+                    path.display(),
+                    folder.display()
+                )))
+            }
+            _ => Ok(true),
+        },
         Err(error) => Err(Failure::configuration(format!(
             "{}: cannot be looked at: {error}",
             path.display()

@@ -214,7 +214,12 @@ fn what_is_wrong_is_said_with_its_place_and_a_way_out_and_changes_nothing() {
         (
             &["create", "x.plt", "--size", "0"],
             3,
-            &["x.plt", "at least one sector"],
+            &["x.plt", "--size is 0", "at least one sector"],
+        ),
+        (
+            &["create", "none/x.plt", "--size", "1M"],
+            3,
+            &["none/x.plt", "make its folder first"],
         ),
         (&["create", "x.plt", "--size", "huge"], 2, &["huge", "512M"]),
         (
@@ -264,7 +269,11 @@ fn what_is_wrong_is_said_with_its_place_and_a_way_out_and_changes_nothing() {
             3,
             &["vm.plt", "1000 bytes", "512"],
         ),
-        (&["resize", "vm.plt", "0"], 3, &["vm.plt", "0 bytes"]),
+        (
+            &["resize", "vm.plt", "0"],
+            3,
+            &["vm.plt", "0 bytes", "at least one sector"],
+        ),
     ] {
         let done = layer(place, arguments);
         assert_eq!(

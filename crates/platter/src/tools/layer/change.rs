@@ -53,7 +53,12 @@ pub(super) fn resize(args: &LayerResizeArgs) -> Result<ExitCode, Failure> {
     let info = store.layer()?;
     let (old, new) = (size_bytes(info), args.size.bytes());
     let sector_size = u64::from(info.sector_size);
-    if new == 0 || !new.is_multiple_of(sector_size) {
+    if new == 0 {
+        return Err(Failure::configuration(format!(
+            "{name}: a layer cannot have 0 bytes: give it at least one sector, of {sector_size} bytes"
+        )));
+    }
+    if !new.is_multiple_of(sector_size) {
         return Err(Failure::configuration(format!(
             "{name}: a layer cannot have {new} bytes: give a multiple of its sectors of {sector_size} bytes"
         )));

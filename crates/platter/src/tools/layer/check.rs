@@ -28,7 +28,12 @@ struct Outcome {
     beyond: Option<String>,
     /// What it costs to open it all the same, if that can be done; once it has been done, what it has cost.
     loss: Option<Loss>,
+    /// What is known of it if it was not closed.
+    not_closed: Option<&'static str>,
+    /// Whether a repair had something to do, and did it.
     is_repaired: bool,
+    /// Whether the loss was accepted, and is what it has cost.
+    is_salvaged: bool,
 }
 
 /// So many ranges are named in a text.
@@ -55,6 +60,7 @@ pub(super) fn run(args: &LayerCheckArgs) -> Result<ExitCode, Failure> {
             Some(after) => outcome = after,
             None => return Ok(stopped()),
         }
+        outcome.is_salvaged = lost.is_some();
         outcome.loss = lost.or(outcome.loss);
         outcome.is_repaired = true;
     }
@@ -117,7 +123,14 @@ fn look(args: &LayerCheckArgs, watching: &Watching) -> Result<Option<Outcome>, F
         report: None,
         beyond: None,
         loss: None,
+        not_closed: store
+            .info
+            .as_ref()
+            .ok()
+            .filter(|info| info.is_in_use)
+            .map(|_| store.why_not_closed()),
         is_repaired: false,
+        is_salvaged: false,
     };
     match checked {
         Ok(report) => {
@@ -191,8 +204,12 @@ impl Outcome {
         let report = self.report.as_ref();
         let lacks_sums = self.verify == Verify::Data
             && report.is_some_and(|report| report.unverified_sectors > 0);
-        let is_open = (self.condition != Condition::Clean || lacks_sums) && self.beyond.is_none();
-        is_open || accepts_loss && self.is_to_salvage()
+        let mut damage = report.into_iter().flat_map(|report| &report.damage);
+        // A copy of the superblock: what costs sectors is not brought back by a repair.
+        let has_copy = damage.any(|damage| damage.sectors.is_none());
+        let is_mendable = self.beyond.is_none();
+        is_mendable && (self.not_closed.is_some() || lacks_sums || has_copy)
+            || accepts_loss && self.is_to_salvage()
     }
 
     fn loss_json(&self, loss: &Loss) -> Value {
@@ -279,28 +296,25 @@ impl Outcome {
 
     fn text(&self, was_to_repair: bool) -> String {
         let name = &self.name;
-        let repaired = if self.is_repaired {
-            "repaired, and "
-        } else {
-            ""
-        };
-        let mut text = match self.condition {
-            Condition::Clean => format!("{name}: {repaired}clean\n"),
-            Condition::Crashed => format!(
-                "{name}: not closed: it is in use, or was when its program ended; nothing of it is damaged, and it can be used as it is\n"
+        let how = match (self.condition, self.is_repaired) {
+            (Condition::Clean, true) => "repaired, and clean".to_owned(),
+            (Condition::Clean, false) => "clean".to_owned(),
+            (Condition::Crashed, _) => format!(
+                "not closed: {}; nothing of it is damaged, and it can be used as it is",
+                self.not_closed.unwrap_or_default()
             ),
-            Condition::Damaged => format!("{name}: {repaired}damaged\n"),
+            (Condition::Damaged, true) => {
+                "damaged; what can be repaired without loss was repaired".to_owned()
+            }
+            (Condition::Damaged, false) if was_to_repair => "damaged, and not repaired".to_owned(),
+            (Condition::Damaged, false) => "damaged".to_owned(),
         };
+        let mut text = format!("{name}: {how}\n");
         let mut line = |what: &str| {
             writeln!(text, "  {what}").expect("writing to a string succeeds");
         };
         if let Some(beyond) = &self.beyond {
             line(beyond);
-            if self.loss.is_none() {
-                line(
-                    "what it holds cannot be had; make a new one with `platter layer create --force`",
-                );
-            }
         }
         for damage in self.report.iter().flat_map(|report| &report.damage) {
             let costs = damage.sectors.map(|(first, count)| {
@@ -311,7 +325,7 @@ impl Outcome {
             line(&format!("at {at}: {what}{}", costs.unwrap_or_default()));
         }
         if let Some(loss) = self.loss_of_salvage() {
-            if !self.is_repaired {
+            if !self.is_salvaged {
                 line("--repair --accept-loss makes it one that can be used, and then:");
             }
             self.loss_lines(loss).iter().for_each(|what| line(what));
@@ -367,7 +381,9 @@ mod tests {
             report: None,
             beyond: Some("a block of the log cannot be read".to_owned()),
             loss: Some(Loss::default()),
+            not_closed: None,
             is_repaired: false,
+            is_salvaged: false,
         };
         assert!(outcome.is_to_mend(true));
         assert!(!outcome.is_to_mend(false));

@@ -103,6 +103,11 @@ fn options(
         (Some(lower), _) => lower.sector_count(),
         (None, size) => {
             let bytes = size.map_or(0, |size| size.bytes());
+            if bytes == 0 {
+                return Err(wrong(format!(
+                    "--size is 0: give the layer at least one sector, of {sector_size} bytes"
+                )));
+            }
             if !bytes.is_multiple_of(u64::from(sector_size)) {
                 return Err(wrong(format!(
                     "--size is {bytes} bytes, which are no whole sectors of {sector_size} bytes: give a multiple"

@@ -88,9 +88,9 @@ fn as_text(store: &Store, info: &LayerInfo) -> String {
     line("made for", &info.binding.to_string());
     line(
         "closed",
-        match info.is_in_use {
-            true => "no: it is in use, or was when its program ended",
-            false => "yes",
+        &match info.is_in_use {
+            true => format!("no: {}", store.why_not_closed()),
+            false => "yes".to_owned(),
         },
     );
     let shown = info.shown_below.saturating_mul(info.sector_size.into());
