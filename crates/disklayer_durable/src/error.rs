@@ -1,7 +1,6 @@
 //! Why a layer cannot be made, or not opened.
 
 use crate::format::{Binding, Role};
-use crate::when::dated;
 use disk_backend::{ContentStamp, DiskError};
 
 /// Why a store cannot be made into a layer.
@@ -150,10 +149,9 @@ pub enum OpenError {
     },
     /// What it lies on has another content than it had.
     #[error(
-        "the disk below was changed since the layer was last used above it: its content stamp was {}, and is {}. Put the \
+        "the disk below was changed since the layer was last used above it: its content stamp was \"{recorded}\", and is \"{found}\". Put the \
          layer above the disk as it was, or begin a new layer. If that was only copied, copy it with its times (`cp --preserve=timestamps`); or, if what the layer \
-         holds goes with the disk as it is, force it once (\"force\": true, `force=true`), and it is made for that",
-        dated(.recorded), dated(.found)
+         holds goes with the disk as it is, force it once (\"force\": true, `force=true`), and it is made for that"
     )]
     Changed {
         /// What is recorded.

@@ -58,7 +58,6 @@ mod resolve;
 mod salvage;
 mod unreadable;
 mod verified;
-mod when;
 
 pub use attach::LazyDurableLayer;
 pub use create::{FormatOptions, format, format_with};

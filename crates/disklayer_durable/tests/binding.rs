@@ -254,7 +254,6 @@ fn an_image_that_was_edited_underneath_is_refused_until_the_layer_is_forced() {
         for expected in [
             "layers[0]",
             "modified 1700000000.000000005",
-            "2023-11-14 22:13:20 UTC",
             "begin a new layer",
             "modified 1700000001.000000005",
             "force",
