@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Fallible {
         }),
         step("worlds", || {
             let args = worlds::Args {
-                seconds: 90,
+                seconds: 45,
                 seed: None,
                 only: None,
             };
