@@ -3,6 +3,7 @@
 //! A sector that is written holds one byte all over, by which it is known again.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod logged;
 pub(crate) mod verified;
 
 use clock::Clock;
