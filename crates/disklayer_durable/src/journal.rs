@@ -20,14 +20,15 @@
 
 use crate::copies::Copy;
 use crate::core::{Core, Sizes, other, write_bytes};
-use crate::emptied::{Emptied, Ranges};
+use crate::emptied::Emptied;
 use crate::format::{
     BLOCK_BYTES, Binding, CopyOf, Entry, IMAGES_BESIDE_COPIES_MAX, IMAGES_MAX, PageContent,
-    PageImage, SUPERBLOCK_OFFSETS, Superblock, decode_page, encode_page,
+    SUPERBLOCK_OFFSETS, Superblock, decode_page, encode_page,
 };
 use crate::joint::Joint;
-use crate::page::{Page, Work};
+use crate::page::Work;
 use crate::patches::Patches;
+use crate::snapshot::{Snapped, Snapshot};
 use disk_backend::DiskError;
 use guestmem::MemoryRead;
 use operation::Operation;
@@ -113,18 +114,6 @@ pub(crate) struct Recovered {
 /// A change that is under way.
 pub(crate) struct Change<'a>(&'a Journal);
 
-/// Pages on their way into the log. Those not confirmed are dirty again when this is dropped.
-struct Snapshot<'a> {
-    core: &'a Core,
-    pages: std::collections::VecDeque<Snapped>,
-}
-
-struct Snapped {
-    page: Arc<Page>,
-    image: PageImage,
-    emptied: Ranges,
-}
-
 impl Journal {
     pub(crate) fn new(
         superblock: Superblock,
@@ -181,6 +170,11 @@ impl Journal {
 
     pub(crate) fn note_dirty(&self, stripe: u64) {
         self.dirty.lock().insert(stripe);
+    }
+
+    /// The stripes of dirty pages, which are none any more.
+    pub(crate) fn take_dirty(&self) -> BTreeSet<u64> {
+        std::mem::take(&mut *self.dirty.lock())
     }
 
     pub(crate) fn dirty_count(&self) -> usize {
@@ -601,40 +595,5 @@ impl Journal {
         let mut state = self.state.lock();
         state.sequence += 1;
         state.sequence
-    }
-}
-
-impl<'a> Snapshot<'a> {
-    /// Takes the dirty pages as they are now.
-    fn take(core: &'a Core) -> Self {
-        let stripes = std::mem::take(&mut *core.journal.dirty.lock());
-        let pages = stripes.into_iter().map(|stripe| {
-            let page = core.page_in_memory(stripe).expect("H1: dirty pages stay");
-            let mut inner = page.lock();
-            inner.is_dirty = false;
-            inner.is_logging = true;
-            let snapped = Snapped {
-                image: inner.take_image(),
-                emptied: std::mem::take(&mut inner.emptied),
-                page: Arc::clone(&page),
-            };
-            drop(inner);
-            snapped
-        });
-        Self {
-            core,
-            pages: pages.collect(),
-        }
-    }
-}
-
-impl Drop for Snapshot<'_> {
-    fn drop(&mut self) {
-        for snapped in self.pages.drain(..) {
-            let mut inner = snapped.page.lock();
-            inner.is_logging = false;
-            inner.emptied.add_all(snapped.emptied);
-            self.core.note_dirty(&mut inner, snapped.page.stripe);
-        }
     }
 }

@@ -56,6 +56,7 @@ mod read;
 mod resize;
 mod resolve;
 mod salvage;
+mod snapshot;
 mod unreadable;
 mod verified;
 
